@@ -1,0 +1,50 @@
+"""Test LLM agents with plain assert: recorded traces, offline replay, prompts in git."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytest_agentops.capture import AgentTrace as AgentTrace
+    from pytest_agentops.expect.calls import call as call
+    from pytest_agentops.expect.trajectories import exactly as exactly
+    from pytest_agentops.expect.trajectories import in_order as in_order
+    from pytest_agentops.expect.trajectories import never as never
+    from pytest_agentops.prompt import Prompt as Prompt
+    from pytest_agentops.repository import PromptRepository as PromptRepository
+    from pytest_agentops.trace import Message as Message
+    from pytest_agentops.trace import ModelCall as ModelCall
+    from pytest_agentops.trace import Step as Step
+    from pytest_agentops.trace import ToolCall as ToolCall
+    from pytest_agentops.trace import Trace as Trace
+    from pytest_agentops.trace import Usage as Usage
+
+_HOMES = {
+    "AgentTrace": "capture",
+    "Message": "trace",
+    "ModelCall": "trace",
+    "Prompt": "prompt",
+    "PromptRepository": "repository",
+    "Step": "trace",
+    "ToolCall": "trace",
+    "Trace": "trace",
+    "Usage": "trace",
+    "call": "expect.calls",
+    "exactly": "expect.trajectories",
+    "in_order": "expect.trajectories",
+    "never": "expect.trajectories",
+}
+"""Where each public name lives. It is imported when it is first used: pytest imports this package for everyone."""
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,152 @@
+"""Exchanges put together into a trace: attempts of one call, results joined to calls, findings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from pytest_agentops.exchange import Exchange, header
+from pytest_agentops.prices import priced
+from pytest_agentops.trace import Attempt, Finding, ModelCall, Render, Source, ToolCall, Trace
+from pytest_agentops.wire import Format, openai_chat, openai_responses
+
+FORMATS: tuple[Format, ...] = (openai_chat, openai_responses)
+"""Every format that is understood, asked in this order."""
+
+
+def trace_of(
+    exchanges: Sequence[Exchange],
+    *,
+    source: Source,
+    prompts: Sequence[Render] = (),
+    recorded: datetime | None = None,
+) -> Trace:
+    """The trace that these exchanges tell, in the order of their numbers.
+
+    `recorded` is when they happened; it picks the prices.
+    """
+    ordered = sorted(exchanges, key=lambda exchange: exchange.number)
+    calls: list[_Call] = []
+    failed: list[_Call] = []
+    unknown: list[Finding] = []
+    for exchange in ordered:
+        reader = next((reader for reader in FORMATS if reader.reads(exchange.request)), None)
+        if reader is None:
+            unknown.append(_unknown(exchange))
+            continue
+        if call := _retried(exchange, failed):
+            call.tries.append(exchange)
+        else:
+            calls.append(call := _Call(reader, [exchange]))
+            failed.append(call)
+        if not exchange.failed:
+            failed.remove(call)
+    model_calls = tuple(_answered([call.decoded(recorded) for call in calls]))
+    findings = [*unknown, *(finding for call in model_calls for finding in _findings(call))]
+    if model_calls and not any(not call.tool_calls and call.error is None for call in model_calls):
+        findings.append(Finding("no_response", "no model call ended in an answer", model_calls[-1].number))
+    return Trace(
+        model_calls=model_calls,
+        prompts=tuple(prompts),
+        findings=tuple(sorted(findings, key=lambda finding: finding.exchange or 0)),
+        source=source,
+        exchanges=len(ordered),
+        seconds=_seconds(ordered),
+    )
+
+
+@dataclass
+class _Call:
+    """One model call in the making: the exchanges that tried it."""
+
+    reader: Format
+    tries: list[Exchange] = field(default_factory=list)
+
+    def decoded(self, recorded: datetime | None) -> ModelCall:
+        first, last = self.tries[0].timing, self.tries[-1]
+        attempts = [self.reader.decode(exchange) for exchange in self.tries]
+        call = replace(
+            attempts[-1],
+            attempts=tuple(
+                Attempt(exchange.number, exchange.timing.seconds if exchange.timing else None, attempt.error)
+                for exchange, attempt in zip(self.tries, attempts, strict=True)
+            ),
+            started=first.started if first else None,
+            prompts=last.prompts,
+        )
+        return priced(call, last.request.url, recorded)
+
+
+def _retried(exchange: Exchange, failed: Sequence[_Call]) -> _Call | None:
+    """The failed call that this exchange tries again: the same request, sent after the failure came back.
+
+    The count that the openai and anthropic clients send along is believed where it is there, so that an application
+    that repeats a failed question on its own has asked twice.
+    """
+    count = header(exchange.request.headers, "x-stainless-retry-count")
+    if count == "0":
+        return None
+    for call in reversed(failed):
+        last = call.tries[-1]
+        same = (last.request.method, last.request.url, last.request.body) == (
+            exchange.request.method,
+            exchange.request.url,
+            exchange.request.body,
+        )
+        if same and (count is None or count == str(len(call.tries))):
+            return call
+    return None
+
+
+def _answered(calls: Sequence[ModelCall]) -> Iterator[ModelCall]:
+    """The calls with their tool calls' results, each from the first later request that carries one."""
+    for index, call in enumerate(calls):
+        yield replace(
+            call,
+            tool_calls=tuple(
+                _with_result(replace(tool_call, step=index), calls[index + 1 :]) for tool_call in call.tool_calls
+            ),
+        )
+
+
+def _with_result(tool_call: ToolCall, later: Sequence[ModelCall]) -> ToolCall:
+    if tool_call.by_provider or not tool_call.id:
+        return tool_call
+    for call in later:
+        results = [message for message in call.messages if message.tool_call_id == tool_call.id]
+        if results:  # Some servers number the calls of each step anew; then the last result is this step's.
+            return replace(tool_call, result=results[-1].content, status="ok")
+    return tool_call
+
+
+def _unknown(exchange: Exchange) -> Finding:
+    request = exchange.request
+    where = f"{request.method} {request.location.scheme}://{request.location.hostname}{request.location.path}"
+    return Finding("unknown_endpoint", f"{where} is no model's endpoint that we know", exchange.number)
+
+
+def _findings(call: ModelCall) -> Iterator[Finding]:
+    if call.error is not None:
+        yield Finding("failed", f"{call.model or call.id} failed: {call.error}", call.number)
+        return
+    if call.refusal is not None:
+        yield Finding("refused", f"{call.model} refused: {call.refusal}", call.number)
+    if call.finish_reason in (None, "length", "incomplete"):
+        how = "was cut off at its token limit" if call.finish_reason == "length" else "broke off before its end"
+        yield Finding("cut_off", f"the answer of {call.model or call.id} {how}", call.number)
+    if call.usage is None:
+        yield Finding("no_usage", f"{call.model or call.id} reported no token counts", call.number)
+    for tool_call in call.tool_calls:
+        if tool_call.malformed is not None:
+            yield Finding("malformed", f"{tool_call.name} got arguments that are not JSON", call.number)
+        if tool_call.status == "unanswered":
+            yield Finding("unanswered", f"{tool_call} was asked for and no result was sent back", call.number)
+
+
+def _seconds(exchanges: Sequence[Exchange]) -> float | None:
+    timings = [exchange.timing for exchange in exchanges]
+    if not timings or any(timing is None for timing in timings):
+        return None
+    known = [timing for timing in timings if timing is not None]
+    return round(max(t.started + t.seconds for t in known) - min(t.started for t in known), 4)

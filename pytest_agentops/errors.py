@@ -1,0 +1,155 @@
+"""Everything that pytest-agentops raises.
+
+AgentopsError
+├── UsageError                 something was written wrongly; nothing was run
+│   ├── SettingsError            an option, an environment variable or [tool.agentops]
+│   ├── ExpectationError         an expectation that cannot mean anything
+│   └── PromptError              a prompt file, or what was passed to it
+│       ├── PromptNotFound
+│       ├── PromptSyntaxError
+│       └── PromptInputError
+├── CassetteError              a recording cannot serve
+│   ├── CassetteMissing          there is no such file
+│   ├── CassetteUnreadable       the file is there and cannot be understood
+│   ├── CassetteMiss             a request that the cassette has no answer for
+│   └── CassetteUnplayed         answers in the cassette that nobody asked for
+├── StrayRequest               a request that belongs to no open recording
+├── NothingCaptured            an expectation was asked of an empty recording
+└── UnknownFigure              a figure that the evidence does not give
+    ├── UnknownPrice
+    ├── UnknownUsage
+    └── UnknownDuration
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_agentops.cassette import Miss, Unplayed
+
+
+class AgentopsError(Exception):
+    """The root of all errors raised on purpose by pytest-agentops."""
+
+
+class UsageError(AgentopsError):
+    """Something was written wrongly; the message says what and what would be right."""
+
+
+class SettingsError(UsageError):
+    """An option, an environment variable or a key of `[tool.agentops]` that cannot be used."""
+
+
+class ExpectationError(UsageError, ValueError):
+    """An expectation that cannot mean anything, raised where it is written."""
+
+
+class PromptError(UsageError):
+    """A prompt that cannot be loaded or rendered."""
+
+
+class PromptNotFound(PromptError, KeyError):
+    """There is no prompt of this name; the nearest names are suggested."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError would show the repr of a message of several lines.
+
+
+class PromptSyntaxError(PromptError):
+    """A prompt file that cannot be understood; the message names the file and the line."""
+
+
+class PromptInputError(PromptError):
+    """An input that is missing, unknown or of the wrong kind."""
+
+
+class CassetteError(AgentopsError):
+    """A recording that cannot serve."""
+
+
+class CassetteMissing(CassetteError, FileNotFoundError):
+    """There is no such cassette."""
+
+
+class CassetteUnreadable(CassetteError):
+    """The cassette is there, but is not a cassette or is damaged."""
+
+
+class CassetteMiss(CassetteError):
+    """A request that the cassette has no answer for, while nothing may go live."""
+
+    def __init__(self, miss: Miss) -> None:
+        super().__init__(miss)
+        self.miss = miss
+        """What was asked, of which cassette, and what came closest."""
+
+    def __str__(self) -> str:
+        from pytest_agentops.explain import miss_lines
+
+        return "\n".join(miss_lines(self.miss))
+
+
+class CassetteUnplayed(CassetteError):
+    """Answers in the cassette that this run never asked for."""
+
+    def __init__(self, unplayed: Unplayed) -> None:
+        super().__init__(unplayed)
+        self.unplayed = unplayed
+        """Which cassette, and the exchanges left over."""
+
+    def __str__(self) -> str:
+        from pytest_agentops.explain import unplayed_lines
+
+        return "\n".join(unplayed_lines(self.unplayed))
+
+
+class StrayRequest(AgentopsError):
+    """A request by a thread whose test has ended."""
+
+
+class NothingCaptured(AgentopsError):
+    """An expectation was asked of a recording in which no exchange was captured at all."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "nothing was captured, so no expectation can be judged\n"
+            "  no model call went through httpx or httpx2 while this recording was open\n"
+            "  if that is what you mean, count: assert len(agent_trace.model_calls) == 0"
+        )
+
+
+class UnknownFigure(AgentopsError):
+    """A figure that the recorded evidence does not give."""
+
+
+class UnknownPrice(UnknownFigure):
+    """A cost was asked for, and at least one model call has no known price."""
+
+    def __init__(self, models: Iterable[str]) -> None:
+        self.models: Sequence[str] = tuple(dict.fromkeys(models))
+        """The models without a price, each once."""
+        names = ", ".join(repr(model) for model in self.models)
+        super().__init__(
+            f"no price is known for {names}\n  the tokens are: assert agent_trace.usage.total_tokens < ..."
+        )
+
+
+class UnknownUsage(UnknownFigure):
+    """Token counts were asked for, and at least one model call did not report them."""
+
+    def __init__(self, calls: Iterable[str]) -> None:
+        self.calls: Sequence[str] = tuple(calls)
+        """The ids of the model calls without token counts."""
+        super().__init__(
+            f"{len(self.calls)} of the model calls reported no token counts: {', '.join(self.calls)}\n"
+            "  a streamed chat completion reports them only with stream_options={'include_usage': True}"
+        )
+
+
+class UnknownDuration(UnknownFigure):
+    """A duration was asked for, and the recording has no times."""
+
+    def __init__(self) -> None:
+        super().__init__("this recording has no times; cassettes written by other tools do not keep them")

@@ -1,0 +1,328 @@
+"""Mismatches, misses and traces as lines of text, for pytest and the command line alike."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pytest_agentops.cassette import ABSENT, Change, Miss, Unplayed, changes
+from pytest_agentops.errors import UnknownFigure
+from pytest_agentops.exchange import Exchange
+from pytest_agentops.expect import Expectation, Mismatch, NotEvery
+from pytest_agentops.expect.calls import ExpectedCall
+from pytest_agentops.expect.trajectories import Happened, NotExactly, NotInOrder, Row
+from pytest_agentops.trace import Reading, Step, ToolCall, Trace, Trajectory
+
+_WIDTH = 100
+
+
+# --- mismatches ------------------------------------------------------------------------------------------------------
+
+
+def mismatch_lines(mismatch: Mismatch) -> Iterator[str]:
+    """Why an expectation does not hold; the first line is the comparison itself."""
+    yield f"trajectory == {mismatch.expectation!r}"
+    yield from _indented(_reasons(mismatch))
+
+
+def absence_lines(wanted: ExpectedCall, trajectory: Trajectory) -> Iterator[str]:
+    """Why a call is not in a trajectory; the first line is the comparison itself."""
+    yield f"{wanted!r} in trajectory"
+    yield from _indented(_nowhere(wanted, trajectory))
+    yield f"  {_happened(trajectory)}"
+
+
+def presence_lines(wanted: ExpectedCall, trajectory: Trajectory) -> Iterator[str]:
+    """Where a call is in a trajectory that should not have it."""
+    yield f"{wanted!r} not in trajectory"
+    for call in trajectory:
+        if wanted.mismatches(call) is None:
+            yield f"  it was asked for in step {call.step}: {_shown(call)}"
+
+
+def trajectory_lines(left: Trajectory, right: Trajectory) -> Iterator[str]:
+    """Where two trajectories differ."""
+    yield "trajectory == trajectory"
+    for index in range(max(len(left.steps), len(right.steps))):
+        here = left.steps[index] if index < len(left.steps) else ()
+        there = right.steps[index] if index < len(right.steps) else ()
+        if here != there:
+            yield f"  step {index}: {', '.join(map(_shown, here)) or 'nothing'}"
+            yield f"  instead of {', '.join(map(_shown, there)) or 'nothing'}"
+
+
+def _reasons(mismatch: Mismatch) -> Iterator[str]:
+    if isinstance(mismatch, NotEvery):
+        for found in mismatch.found:
+            yield f"{found.expectation!r} does not hold:"
+            yield from _indented(_reasons(found))
+    elif isinstance(mismatch, NotExactly):
+        yield from _rows(mismatch.rows)
+    elif isinstance(mismatch, NotInOrder):
+        yield from _out_of_order(mismatch)
+        yield _happened(mismatch.trajectory)
+    elif isinstance(mismatch, Happened):
+        for call in mismatch.calls:
+            yield f"it was asked for in step {call.step}: {_shown(call)}"
+    else:
+        yield "it does not hold"
+
+
+def _rows(rows: Sequence[Row]) -> Iterator[str]:
+    agreeing = sum(row.agrees for row in rows)
+    missing = [row.expected for row in rows if row.expected and row.actual is None]
+    extra = [row.actual for row in rows if row.actual and row.expected is None]
+    counts = [
+        (agreeing, "as expected"),
+        (len(missing), "missing"),
+        (len(extra), "not expected"),
+        (len(rows) - agreeing - len(missing) - len(extra), "with other arguments"),
+    ]
+    yield "calls: " + ", ".join(f"{count} {what}" for count, what in counts if count)
+    moved = {id(wanted): call for wanted in missing for call in extra if wanted.mismatches(call) is None}
+    for row in rows:
+        if row.actual is None:
+            elsewhere = moved.get(id(row.expected))
+            where = f"  (it was asked for in step {elsewhere.step}, out of order)" if elsewhere else ""
+            yield f"- {row.expected!r}{where}"
+        elif row.expected is None:
+            yield f"+ {_shown(row.actual)}"
+        elif row.agrees:
+            yield f"  {_shown(row.actual)}"
+        else:
+            yield f"~ {_shown(row.actual)}"
+            yield from (f"    {difference}" for difference in row.expected.mismatches(row.actual) or ())
+
+
+def _out_of_order(mismatch: NotInOrder) -> Iterator[str]:
+    wanted, found = mismatch.missing, mismatch.found
+    matching = [call for call in mismatch.trajectory if wanted.mismatches(call) is None]
+    if not matching:
+        yield from _nowhere(wanted, mismatch.trajectory)
+    elif found and matching[-1].step == found[-1].step:
+        yield f"{wanted!r} was asked for in the same step as {_shown(found[-1])} (step {found[-1].step}), not after it"
+    elif found:
+        steps = ", ".join(str(call.step) for call in matching)
+        yield f"{wanted!r} was asked for in step {steps}, not after {_shown(found[-1])} (step {found[-1].step})"
+
+
+def _nowhere(wanted: ExpectedCall, trajectory: Trajectory) -> Iterator[str]:
+    same_name = [call for call in trajectory if call.name == wanted.name]
+    if not same_name:
+        near = difflib.get_close_matches(wanted.name, {call.name for call in trajectory}, 1)
+        yield f"{wanted.name!r} was never called" + (f"; did you mean {near[0]!r}?" if near else "")
+        return
+    times = "once" if len(same_name) == 1 else f"{len(same_name)} times"
+    yield f"{wanted.name!r} was called {times}, never with these arguments"
+    closest = min(same_name, key=lambda call: len(wanted.mismatches(call) or ()))
+    yield f"closest: {_shown(closest)}"
+    yield from (f"  {difference}" for difference in wanted.mismatches(closest) or ())
+
+
+def _happened(trajectory: Trajectory) -> str:
+    steps = [" + ".join(call.name for call in step) for step in trajectory.steps]
+    return f"what happened: {_cut(' -> '.join(steps), _WIDTH) or 'no tool was called'}"
+
+
+def _shown(call: ToolCall) -> str:
+    return _cut(str(call), _WIDTH)
+
+
+# --- misses ----------------------------------------------------------------------------------------------------------
+
+
+def miss_lines(miss: Miss) -> Iterator[str]:
+    """A request without a recorded answer: what was asked, what came nearest, what to type."""
+    yield f"no recorded reply for this request, and nothing may go live (record mode: {miss.mode})"
+    yield f"  request   {_request(miss)}"
+    if not miss.exists:
+        yield f"  cassette  {_relative(miss.cassette)} does not exist"
+        yield f"  to record it: {_command(miss.test, 'once')}"
+        return
+    replies = f"{miss.recorded} {'reply' if miss.recorded == 1 else 'replies'}"
+    yield f"  cassette  {_relative(miss.cassette)} ({replies}, {miss.used} used)"
+    if miss.used_up:
+        yield "  closest   this very request is recorded, and each of its replies was given already"
+    elif miss.nearest is None:
+        yield "  closest   nothing: the cassette is empty"
+    else:
+        yield from _nearest(miss.nearest, miss)
+    yield f"  to record again: {_command(miss.test, 'all')}"
+
+
+def unplayed_lines(unplayed: Unplayed) -> Iterator[str]:
+    """Recorded replies that were not asked for: which, and what to type."""
+    count = len(unplayed.exchanges)
+    yield f"{count} of {unplayed.recorded} recorded replies were never asked for"
+    yield f"  cassette  {_relative(unplayed.cassette)}"
+    for exchange in unplayed.exchanges[:10]:
+        yield f"  #{exchange.number}  {exchange.request.method} {_place(exchange)}{_question(exchange.request.json)}"
+    if count > 10:
+        yield f"  and {count - 10} more"
+    yield f"  to record again: {_command(unplayed.test, 'all')}"
+
+
+def _nearest(nearest: Exchange, miss: Miss) -> Iterator[str]:
+    asked, recorded = miss.request, nearest.request
+    found = list(changes(recorded.json, asked.json))
+    if recorded.location[:3] != asked.location[:3] or recorded.method != asked.method:
+        yield f"  closest   #{nearest.number} goes to {recorded.method} {recorded.url}"
+    elif found:
+        places = ", ".join(change.pointer or "the whole body" for change in found[:3])
+        more = f" and {len(found) - 3} more places" if len(found) > 3 else ""
+        yield f"  closest   #{nearest.number} differs in {places}{more}"
+    elif recorded.location.query != asked.location.query:
+        yield f"  closest   #{nearest.number} has the query {recorded.location.query!r}"
+    else:
+        yield f"  closest   #{nearest.number} differs in its body, which is not JSON"
+    for change in found[:3]:
+        yield from (f"            {line}" for line in _change(change))
+
+
+def _change(change: Change) -> Iterator[str]:
+    texts = [text for text in (change.recorded, change.asked) if isinstance(text, str)]
+    if len(texts) == 2 and max(map(len, texts)) > 60:
+        yield from _word_diff(*texts)
+        return
+    yield f"recorded  {_json(change.recorded)}"
+    yield f"asked     {_json(change.asked)}"
+
+
+def _word_diff(recorded: str, asked: str, *, context: int = 4, most: int = 4) -> Iterator[str]:
+    """The stretches where two texts differ, as `[-old-] {+new+}` between the words around them."""
+    left, right = re.findall(r"\s+|[^\s]+", recorded), re.findall(r"\s+|[^\s]+", asked)
+    blocks = difflib.SequenceMatcher(None, left, right, autojunk=False).get_grouped_opcodes(context * 2)
+    for number, block in enumerate(blocks):
+        if number == most:
+            yield "and further on"
+            return
+        words = []
+        for kind, start, end, other_start, other_end in block:
+            old, new = "".join(left[start:end]), "".join(right[other_start:other_end])
+            if kind == "equal":
+                words.append(old)
+            else:
+                words += [f"[-{_cut(old, 80)}-]" if old else "", f"{{+{_cut(new, 80)}+}}" if new else ""]
+        yield _cut(" ".join("".join(words).split()), 3 * _WIDTH)
+
+
+def _request(miss: Miss) -> str:
+    return f"{miss.request.method} {miss.request.url}{_question(miss.request.json)}"
+
+
+def _place(exchange: Exchange) -> str:
+    location = exchange.request.location
+    return f"{location.scheme}://{location.hostname}{location.path}"
+
+
+def _question(body: Any) -> str:
+    """The last thing that was said in a request, to tell one question from another."""
+    if not isinstance(body, Mapping):
+        return ""
+    said = body.get("messages") or body.get("input")
+    if isinstance(said, list) and said and isinstance(said[-1], Mapping):
+        said = said[-1].get("content") or said[-1].get("output") or ""
+    return f"  {_cut(_json(said), 60)}" if said else ""
+
+
+def _command(test: str, mode: str) -> str:
+    return f"pytest {shlex.quote(test)} --agentops-record={mode}" if test else f"run with record mode {mode}"
+
+
+# --- traces ----------------------------------------------------------------------------------------------------------
+
+
+def trace_lines(trace: Reading, *, indent: str = "  ") -> Iterator[str]:
+    """A trace as a tree: each model call with the tool calls it asked for, their results and the answer."""
+    yield totals(trace)
+    for step in trace.steps:
+        yield from (f"{indent}{line}" for line in _step(step))
+    for finding in getattr(trace, "findings", ()):
+        yield f"{indent}finding: {_cut(finding.message, _WIDTH)} ({finding.kind})"
+
+
+def totals(trace: Reading) -> str:
+    """A trace in one line: calls, tokens, cost, seconds, and whether it was replayed."""
+    calls = len(trace.model_calls)
+    parts = [f"{calls} model {'call' if calls == 1 else 'calls'}", f"{len(trace.tool_calls)} tool calls"]
+    parts += [_figure(lambda: f"{trace.usage.total_tokens:,} tokens", "tokens not reported")]
+    parts += [_figure(lambda: dollars(trace.cost), "no known price")]
+    if isinstance(trace, Trace) or hasattr(trace, "duration"):
+        parts += [_figure(lambda: f"{trace.duration:.1f} s", "no times")]
+        parts += [str(getattr(trace, "source", ""))]
+    return ", ".join(parts)
+
+
+def dollars(amount: float) -> str:
+    """An amount of US dollars with as many digits as it needs."""
+    return f"${amount:.2f}" if amount >= 1 else f"${amount:.4f}"
+
+
+def _figure(figure: Any, otherwise: str) -> str:
+    try:
+        return str(figure())
+    except UnknownFigure:
+        return otherwise
+
+
+def _step(step: Step) -> Iterator[str]:
+    call = step.model_call
+    about = [call.model or call.provider]
+    if call.usage:
+        about.append(f"{call.usage.input_tokens:,} in, {call.usage.output_tokens:,} out")
+    if call.latency is not None:
+        about.append(f"{call.latency:.1f} s")
+    if len(call.attempts) > 1:
+        about.append(f"{len(call.attempts)} attempts")
+    yield f"step {step.index}  {' · '.join(about)}"
+    for tool_call in step.tool_calls:
+        outcome = "unanswered" if tool_call.status == "unanswered" else _cut(_json(tool_call.result), 60)
+        yield f"  {_shown(tool_call)} -> {outcome}"
+    if call.error is not None:
+        yield f"  failed: {_cut(str(call.error), _WIDTH)}"
+    elif call.response:
+        yield f"  {_cut(' '.join(call.response.split()), _WIDTH)!r}"
+
+
+def _json(value: object) -> str:
+    if value is ABSENT:
+        return "nothing"
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
+def _relative(path: Path) -> str:
+    try:
+        return os.path.relpath(path)
+    except ValueError:  # Another drive on Windows.
+        return str(path)
+
+
+def _indented(lines: Iterable[str]) -> Iterator[str]:
+    return (f"  {line}" for line in lines)
+
+
+def explained(op: str, left: object, right: object) -> list[str] | None:
+    """The lines for a failed comparison that has to do with a trace, or None when it has not."""
+    if isinstance(right, Trajectory) and not isinstance(left, Trajectory) and op in ("==", "!="):
+        left, right = right, left
+    if isinstance(left, Trajectory) and op == "==":
+        if isinstance(right, Trajectory):
+            return list(trajectory_lines(left, right))
+        expectation = left.expectation(right)
+        mismatch = expectation.mismatch(left) if isinstance(expectation, Expectation) else None
+        return list(mismatch_lines(mismatch)) if mismatch else None
+    if isinstance(right, Trajectory) and op in ("in", "not in"):
+        wanted = ExpectedCall(left, {}) if isinstance(left, str) else left
+        if isinstance(wanted, ExpectedCall):
+            return list((absence_lines if op == "in" else presence_lines)(wanted, right))
+    return None

@@ -1,0 +1,329 @@
+"""The door for pytest: options, the marker, fixtures, the summary. It imports pytest and the standard library alone."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Generator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_agentops.capture import AgentTrace
+    from pytest_agentops.cassette import Session
+    from pytest_agentops.repository import PromptRepository
+    from pytest_agentops.settings import Settings
+
+_MODES = ("none", "once", "all", "live")
+_MARKER = (
+    "agentops(record=..., cassette=..., ignore=[...]): record and replay this test's model calls; "
+    "record is a mode for this test alone, cassette a path from the test file's folder, "
+    "ignore a list of JSON paths into requests that do not count"
+)
+_MARKED = ("record", "cassette", "ignore")
+_LONGEST_NAME = 120
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Everything we add begins with `--agentops-`."""
+    group = parser.getgroup("agentops", "LLM agents: record and replay (pytest-agentops)")
+    group.addoption(
+        "--agentops-record",
+        choices=_MODES,
+        default=None,
+        help="what may go live: none replays only (the default where CI is set), once records tests that have no "
+        "cassette (the default elsewhere), all records everything anew, live uses no cassette",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the marker known."""
+    config.addinivalue_line("markers", _MARKER)
+
+
+# --- one test --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Run:
+    """What we remember of a test while it runs."""
+
+    session: Session
+    stack: ExitStack
+    failed: bool = False
+    skipped: bool = False
+
+
+_RUN = pytest.StashKey[_Run]()
+_SETTINGS = pytest.StashKey["Settings"]()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A mistake in the settings or in a marker is told before any test runs."""
+    concerned = [item for item in items if _is_ours(item)]
+    if concerned:
+        _settings(config)
+    for item in concerned:
+        _marked(item)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    """Open the recording before any fixture of the test is set up."""
+    if _is_ours(item):
+        from pytest_agentops.errors import AgentopsError
+
+        try:
+            session = _new_session(item)
+        except AgentopsError as error:
+            pytest.fail(str(error), pytrace=False)
+        run = item.stash[_RUN] = _Run(session, ExitStack())
+        run.stack.enter_context(session.open())
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """A miss that the agent swallowed, or an answer that nobody asked for, fails the test."""
+    result = yield
+    if run := item.stash.get(_RUN, None):
+        _check(run.session)
+        run.session.begin_teardown()
+    return result
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    """Close the recording after every fixture of the test is torn down, and save what the mode asks for."""
+    run = item.stash.get(_RUN, None)
+    if run is None:
+        return (yield)
+    try:
+        result = yield
+    except BaseException:
+        run.failed = True
+        raise
+    finally:
+        run.stack.close()
+        run.session.close(None if run.skipped else "failed" if run.failed else "passed")
+    if not (run.failed or run.skipped):
+        _check(run.session, teardown=True)
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failing test shows its trajectory; every test hands its figures to the summary."""
+    report = yield
+    run = item.stash.get(_RUN, None)
+    if run is None:
+        return report
+    run.failed |= report.failed
+    run.skipped |= report.skipped
+    if report.failed:
+        _explain_miss(item, call, report)
+        report.sections.append(("agentops", "\n".join(_section(run))))
+    if report.when == "teardown":
+        # What stands in a report's dict travels from xdist's workers to the controller.
+        report.__dict__["agentops"] = _figures(run)
+    return report
+
+
+def _is_ours(item: pytest.Item) -> bool:
+    names = getattr(item, "fixturenames", ())
+    return "agent_trace" in names or item.get_closest_marker("agentops") is not None
+
+
+def _check(session: Session, *, teardown: bool = False) -> None:
+    __tracebackhide__ = True
+    from pytest_agentops.errors import CassetteError
+
+    try:
+        session.check(teardown=teardown)
+    except CassetteError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+def _explain_miss(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
+    """Where a miss surfaced in the test, show the test's own frames and the miss; the client's frames say nothing."""
+    from pytest_agentops.errors import CassetteMiss
+
+    if call.excinfo is None or not isinstance(call.excinfo.value, CassetteMiss):
+        return
+    ours = call.excinfo.traceback.filter(lambda entry: _is_under(entry.path, item.config.rootpath))
+    call.excinfo.traceback = ours or call.excinfo.traceback
+    report.longrepr = call.excinfo.getrepr(style="short", tbfilter=False, chain=False)
+
+
+def _is_under(path: object, root: Path) -> bool:
+    place = Path(str(path))
+    return place.is_relative_to(root) and "site-packages" not in place.parts
+
+
+def _section(run: _Run) -> Generator[str, None, None]:
+    from pytest_agentops.explain import miss_lines, trace_lines
+
+    yield from trace_lines(run.session.recording.freeze())
+    for miss in run.session.cassette.misses[1:]:
+        yield from miss_lines(miss)
+    if run.session.mode == "once" and run.session.recording.source == "live" and run.session.recording.exchanges:
+        yield "this run is kept as a draft: the next run reuses its replies and pays only for what is new"
+        yield f"to ask the model again: pytest {run.session.recording.name!r} --agentops-record=all"
+
+
+def _figures(run: _Run) -> dict[str, Any]:
+    """This test's figures as plain data."""
+    trace = run.session.recording.freeze()
+    priced = [call for call in trace.model_calls if call.error is None]
+    return {
+        "model_calls": len(trace.model_calls),
+        "tokens": sum(call.usage.total_tokens for call in trace.model_calls if call.usage),
+        "cost": sum(call.cost for call in priced if call.cost is not None),
+        "unpriced": sorted({call.model for call in priced if call.cost is None}),
+        "source": trace.source,
+        "saved": run.session.saved is not None,
+    }
+
+
+def _new_session(item: pytest.Item) -> Session:
+    from pytest_agentops.cassette import Session
+
+    settings = _settings(item.config)
+    marked = _marked(item)
+    path = item.path.parent / marked["cassette"] if "cassette" in marked else cassette_path(item)
+    option = item.config.getoption("--agentops-record")
+    return Session(
+        path,
+        mode=option or marked.get("record") or settings.record,
+        name=item.nodeid,
+        draft=settings.drafts / _inside(path, settings.root),
+        ignore=(*settings.ignore, *marked.get("ignore", ())),
+    )
+
+
+def cassette_path(item: pytest.Item) -> Path:
+    """Where the cassette of a test is: `cassettes/<file>/<Class.>test_name[params].yaml` beside the test file.
+
+    Characters that a file system refuses are percent-encoded; an over-long name is shortened and ends in a hash.
+    """
+    _, *inside = item.nodeid.split("::")
+    name = quote(".".join(inside) or item.name, safe=" !#$&'()+,;=@[]{}~").strip()
+    if len(name.encode()) > _LONGEST_NAME:
+        name = f"{name[: _LONGEST_NAME - 13]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    return item.path.parent / "cassettes" / item.path.stem / f"{name}.yaml"
+
+
+def _inside(path: Path, root: Path) -> Path:
+    if path.is_relative_to(root):
+        return path.relative_to(root)
+    return Path(hashlib.sha256(str(path).encode()).hexdigest()[:16]) / path.name
+
+
+def _marked(item: pytest.Item) -> Mapping[str, Any]:
+    """What the marker says, the nearest one first.
+
+    Raises:
+        pytest.UsageError: an argument that there is not, or a value that cannot be used.
+    """
+    found: dict[str, Any] = {}
+    for marker in item.iter_markers("agentops"):
+        for name, value in marker.kwargs.items():
+            found.setdefault(name, value)
+        if marker.args:
+            raise pytest.UsageError(f"{item.nodeid}: @pytest.mark.agentops takes named arguments: {', '.join(_MARKED)}")
+    for name in found:
+        if name not in _MARKED:
+            raise pytest.UsageError(
+                f"{item.nodeid}: @pytest.mark.agentops has no argument {name!r}; there are: {', '.join(_MARKED)}"
+            )
+    if found.get("record", "none") not in _MODES:
+        raise pytest.UsageError(
+            f"{item.nodeid}: record={found['record']!r} is no record mode; there are: {', '.join(_MODES)}"
+        )
+    if isinstance(found.get("ignore"), str):
+        raise pytest.UsageError(f"{item.nodeid}: ignore is a list of JSON paths: ignore=[{found['ignore']!r}]")
+    return found
+
+
+def _settings(config: pytest.Config) -> Settings:
+    if _SETTINGS not in config.stash:
+        from pytest_agentops.errors import SettingsError
+        from pytest_agentops.settings import read_settings
+
+        option = config.getoption("--agentops-record")
+        try:
+            config.stash[_SETTINGS] = read_settings(config.rootpath, {"record": option} if option else {})
+        except SettingsError as error:
+            raise pytest.UsageError(str(error)) from None
+    return config.stash[_SETTINGS]
+
+
+# --- fixtures --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def agent_trace(request: pytest.FixtureRequest) -> AgentTrace:
+    """The recording of this test, read as a trace: `trajectory`, `response`, `steps`, `usage`, `cost` and more.
+
+    Each access sees what has happened so far. Model calls through httpx and httpx2 are recorded to a cassette the
+    first time and replayed from it ever after.
+    """
+    from pytest_agentops.capture import AgentTrace
+
+    return AgentTrace(request.node.stash[_RUN].session.recording)
+
+
+@pytest.fixture(scope="session")
+def prompts(request: pytest.FixtureRequest) -> PromptRepository:
+    """The prompts of the project: `prompts["support/agent"].render(company="ACME")`."""
+    from pytest_agentops.repository import PromptRepository
+
+    return PromptRepository(_settings(request.config).prompts)
+
+
+# --- what people read ------------------------------------------------------------------------------------------------
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """Explain a comparison with a trajectory; nobody else's comparison costs more than a look-up."""
+    if "pytest_agentops.trace" not in sys.modules:
+        return None
+    from pytest_agentops.trace import Trajectory
+
+    if not isinstance(left, Trajectory) and not isinstance(right, Trajectory):
+        return None
+    from pytest_agentops.explain import explained
+
+    return explained(op, left, right)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """One line for the whole run, in suites that use us."""
+    figures = [
+        report.agentops
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "agentops", None)
+    ]
+    used = [each for each in figures if each["model_calls"]]
+    if used:
+        terminalreporter.write_line(f"agentops: {_summary(used)}")
+
+
+def _summary(figures: list[dict[str, Any]]) -> str:
+    calls = sum(each["model_calls"] for each in figures)
+    live = sum(each["model_calls"] for each in figures if each["source"] == "live")
+    unpriced = sorted({model for each in figures for model in each["unpriced"]})
+    cost = sum(each["cost"] for each in figures)
+    dollars = f"${cost:.4f}" if cost < 1 else f"${cost:.2f}"
+    if unpriced:
+        dollars = f"no known price for {', '.join(unpriced)}" + (f", {dollars} for the rest" if cost else "")
+    where = "live" if live == calls else f"{live} live, {calls - live} replayed" if live else "replayed"
+    return f"{calls} model calls, {sum(each['tokens'] for each in figures):,} tokens, {dollars} ({where})"

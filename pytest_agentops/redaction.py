@@ -1,0 +1,128 @@
+"""What may be kept of an exchange: secrets are taken out before anything remembers it.
+
+A live trace is read from the redacted exchanges too, so that it equals the trace of its cassette.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from pytest_agentops.exchange import Headers, Request, Response
+
+REDACTED = "REDACTED"
+
+_KEPT_OF_REQUESTS = frozenset(
+    "accept anthropic-beta anthropic-version content-type openai-beta x-stainless-retry-count".split()
+)
+_KEPT_OF_RESPONSES = frozenset(
+    "content-encoding content-type location openai-processing-ms openai-version request-id retry-after retry-after-ms "
+    "x-request-id x-should-retry".split()
+)
+_CREDENTIALS = frozenset("authorization proxy-authorization api-key x-api-key x-goog-api-key cookie".split())
+
+_NAMES = frozenset(
+    "accesskey accesstoken apikey apitoken appsecret auth authorization authtoken awsaccesskeyid awssecretaccesskey "
+    "bearertoken clientsecret idtoken key openaiapikey passphrase passwd password privatekey refreshtoken secret "
+    "secretaccesskey secretkey sessiontoken sig signature subscriptionkey token xamzsecuritytoken xamzsignature "
+    "xamzcredential xapikey".split()
+)
+"""Names of secrets, without case and punctuation; compared whole, so that `max_tokens` is none."""
+
+_TOO_COMMON_IN_JSON = frozenset({"key", "sig", "auth"})
+"""Names that hold a secret in a query, and anything at all in a body."""
+
+_VALUES = re.compile(
+    rb"(?<![A-Za-z0-9_+/=-])(?:sk-[A-Za-z0-9_-]{20,200}|gsk_[A-Za-z0-9]{20,100}|AIza[0-9A-Za-z_-]{35}"
+    rb"|gh[pousr]_[A-Za-z0-9]{36,100}|xox[abprs]-[A-Za-z0-9-]{10,100}|(?<=Bearer )[A-Za-z0-9._~+/-]{16,400})"
+    rb"(?![A-Za-z0-9_+/=-])"
+)
+"""Keys that can be told by their look, with boundaries, so that base64 holds none by chance."""
+
+_LOOKS = (b"sk-", b"gsk_", b"AIza", b"gh", b"xox", b"Bearer ")
+_FIELD = re.compile(rb'"(?P<name>[A-Za-z_-]{3,24})"(?P<colon>\s*:\s*)"(?P<value>(?:[^"\\]|\\.)+)"')
+_NESTED_FIELD = re.compile(rb'\\"(?P<name>[A-Za-z_-]{3,24})\\"(?P<colon>\s*:\s*)\\"(?P<value>(?:(?!\\").)+)\\"')
+
+
+class Redactor:
+    """Takes secrets out of requests and responses; whatever it saw in a credential header is taken out everywhere."""
+
+    def __init__(self) -> None:
+        self._seen: set[bytes] = set()
+
+    def request(self, request: Request) -> Request:
+        """The request as it may be kept."""
+        self._learn(request.headers)
+        return Request(
+            request.method,
+            self._url(request.url),
+            tuple(pair for pair in request.headers if pair[0] in _KEPT_OF_REQUESTS),
+            self._body(request.body, form=_is_form(request.headers)),
+        )
+
+    def response(self, response: Response) -> Response:
+        """The response as it may be kept."""
+        headers = tuple(
+            (name, self._url(value) if name == "location" else value)
+            for name, value in response.headers
+            if name in _KEPT_OF_RESPONSES
+        )
+        return replace(response, headers=headers, body=self._body(response.body))
+
+    def text(self, text: str) -> str:
+        """The text without secrets, for what is said about an exchange."""
+        return self._body(text.encode()).decode()
+
+    def _learn(self, headers: Headers) -> None:
+        for name, value in headers:
+            if name in _CREDENTIALS:
+                secret = value.removeprefix("Bearer ").strip().encode()
+                if len(secret) >= 12:  # Shorter ones are stand-ins such as "test", which occur in honest text.
+                    self._seen.add(secret)
+
+    def _url(self, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.query:
+            query = [(name, REDACTED if _is_secret(name) else value) for name, value in _query(parts.query)]
+            if query != _query(parts.query):
+                parts = parts._replace(query=urlencode(query))
+        if "@" in parts.netloc:
+            parts = parts._replace(netloc=parts.netloc.rpartition("@")[2])
+        return self.text(urlunsplit(parts)) if self._seen else urlunsplit(parts)
+
+    def _body(self, body: bytes, *, form: bool = False) -> bytes:
+        for secret in self._seen:
+            body = body.replace(secret, REDACTED.encode())
+        if any(look in body for look in _LOOKS):
+            body = _VALUES.sub(REDACTED.encode(), body)
+        if form:
+            pairs = parse_qsl(body.decode("latin-1"), keep_blank_values=True)
+            if any(_is_secret(name) for name, _ in pairs):
+                return urlencode([(name, REDACTED if _is_secret(name) else value) for name, value in pairs]).encode()
+            return body
+        body = _FIELD.sub(lambda found: _field(found, b'"'), body)
+        return _NESTED_FIELD.sub(lambda found: _field(found, rb"\""), body) if rb"\"" in body else body
+
+
+def _field(found: re.Match[bytes], quote: bytes) -> bytes:
+    name = _plain(found["name"].decode())
+    if name not in _NAMES or name in _TOO_COMMON_IN_JSON:
+        return found[0]
+    return quote + found["name"] + quote + found["colon"] + quote + REDACTED.encode() + quote
+
+
+def _is_secret(name: str) -> bool:
+    return _plain(name) in _NAMES
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
+
+
+def _is_form(headers: Headers) -> bool:
+    return any(name == "content-type" and value.startswith("application/x-www-form") for name, value in headers)
+
+
+def _query(query: str) -> list[tuple[str, str]]:
+    return parse_qsl(query, keep_blank_values=True)

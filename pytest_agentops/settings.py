@@ -1,0 +1,115 @@
+"""The settings of a project: one frozen value that remembers where each part came from."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pytest_agentops.errors import SettingsError
+
+RecordMode = Literal["none", "once", "all", "live"]
+MODES: tuple[RecordMode, ...] = get_args(RecordMode)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `[tool.agentops]`, the environment and the command line say, the last one first."""
+
+    root: Path
+    """The folder of the project: relative paths start here."""
+    record: RecordMode = "once"
+    """What may go live; `none` by default where `CI` is set."""
+    prompts: Path = Path("prompts")
+    """The prompts folder."""
+    ignore: tuple[str, ...] = ()
+    """JSON paths into request bodies that do not count when a request is looked up."""
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """Where each setting came from."""
+
+    @property
+    def drafts(self) -> Path:
+        """Where recordings of failed runs wait for the next one."""
+        return self.root / ".agentops" / "drafts"
+
+
+def read_settings(
+    root: Path, options: Mapping[str, Any] | None = None, environment: Mapping[str, str] = os.environ
+) -> Settings:
+    """The settings of the project at `root`; `options` are those of the command line that were given.
+
+    Raises:
+        SettingsError: an unknown key, or a value that cannot be used; the message says where it stands.
+    """
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    if environment.get("CI"):
+        values["record"], origins["record"] = "none", "the environment (CI)"
+    sources = (
+        ("pyproject.toml", _table(root / "pyproject.toml")),
+        ("the environment", _from_environment(environment)),
+        ("the command line", options or {}),
+    )
+    for origin, given in sources:
+        for name, value in given.items():
+            values[name] = _checked(name, value, root, origin)
+            origins[name] = origin
+    return Settings(root=root, **{"prompts": root / "prompts", **values}, origins=origins)
+
+
+def _table(path: Path) -> Mapping[str, Any]:
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not TOML: {error}") from error
+    table = data.get("tool", {}).get("agentops", {})
+    if not isinstance(table, Mapping):
+        raise SettingsError(f"{path}: agentops under [tool] must be a table: write [tool.agentops]")
+    return table
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name in _CHECKS:
+        if value := environment.get(f"AGENTOPS_{name.upper()}"):
+            found[name] = value.split(",") if name == "ignore" else value
+    return found
+
+
+def _checked(name: str, value: Any, root: Path, origin: str) -> Any:
+    if name not in _CHECKS:
+        near = difflib.get_close_matches(name, _CHECKS, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise SettingsError(
+            f"[tool.agentops] in {origin} has no setting {name!r}{hint}; there are: {', '.join(_CHECKS)}"
+        )
+    return _CHECKS[name](name, value, root, origin)
+
+
+def _record(name: str, value: Any, _root: Path, origin: str) -> str:
+    if value not in MODES:
+        near = difflib.get_close_matches(str(value), MODES, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise SettingsError(f"{name} = {value!r} in {origin} is no record mode{hint}; there are: {', '.join(MODES)}")
+    return str(value)
+
+
+def _folder(name: str, value: Any, root: Path, origin: str) -> Path:
+    if not isinstance(value, str) or not value:
+        raise SettingsError(f"{name} = {value!r} in {origin} must be the path of a folder, as text")
+    return root / value
+
+
+def _paths(name: str, value: Any, _root: Path, origin: str) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(path, str) for path in value):
+        raise SettingsError(f'{name} = {value!r} in {origin} must be a list of JSON paths, such as ["$.metadata.id"]')
+    return tuple(value)
+
+
+_CHECKS = {"record": _record, "prompts": _folder, "ignore": _paths}

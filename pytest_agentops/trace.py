@@ -1,0 +1,500 @@
+"""The trace of an agent's run: frozen values, read by everything else.
+
+A trace is a list of model calls in the order they were issued. Each model call knows the tool calls it asked for, and
+each tool call its result, where a later request carried one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from pytest_agentops.errors import (
+    AgentopsError,
+    NothingCaptured,
+    UnknownDuration,
+    UnknownPrice,
+    UnknownUsage,
+)
+
+if TYPE_CHECKING:
+    from pytest_agentops.expect import Expectation
+
+FORMAT = 1
+"""The version of the JSON that `Trace.to_json` writes."""
+
+Source = Literal["live", "replayed", "imported"]
+
+
+class Response(str):
+    """The text of an answer, with its JSON."""
+
+    __slots__ = ()
+
+    def json(self) -> Any:
+        """The value of the text as JSON.
+
+        Raises:
+            ValueError: the text is not JSON; the message shows its beginning.
+        """
+        try:
+            return json.loads(self)
+        except ValueError as error:
+            raise ValueError(f"the response is not JSON ({error}): {str(self)[:200]!r}") from None
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Token counts, counted as OpenTelemetry does: input includes cached, output includes reasoning."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_input_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        """Input and output together."""
+        return self.input_tokens + self.output_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cached_input_tokens + other.cached_input_tokens,
+            self.reasoning_tokens + other.reasoning_tokens,
+        )
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """One tool invocation that a model asked for."""
+
+    name: str
+    arguments: Any = field(default_factory=dict)
+    """The decoded arguments, a mapping as a rule; `{}` when there are none or they are `malformed`."""
+    result: Any = None
+    """What came back, as the next request carried it: text as a rule."""
+    status: Literal["ok", "error", "unanswered", "denied", "pending"] = "unanswered"
+    """`unanswered` when no later request carried a result; the last two only where a framework tells."""
+    id: str = ""
+    step: int = 0
+    """The index of the step that asked for it."""
+    by_provider: bool = False
+    """Whether the provider ran the tool itself."""
+    malformed: str | None = None
+    """The arguments as they came, when they are not JSON."""
+    agent: str | None = None
+
+    def __str__(self) -> str:
+        if self.malformed is not None:
+            return f"{self.name}(malformed: {self.malformed!r})"
+        if isinstance(self.arguments, Mapping):
+            return f"{self.name}({', '.join(f'{key}={value!r}' for key, value in self.arguments.items())})"
+        return f"{self.name}({self.arguments!r})"
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message of a conversation."""
+
+    role: str
+    content: Any = ""
+    """Text; where the message has parts that are not text, the parts as the provider wrote them."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+    """For a tool's message, the call that it answers."""
+
+    @property
+    def text(self) -> str:
+        """The text of the message, without parts that are not text."""
+        if isinstance(self.content, str):
+            return self.content
+        parts = self.content if isinstance(self.content, list) else []
+        return "".join(str(part.get("text") or "") for part in parts if isinstance(part, Mapping))
+
+
+@dataclass(frozen=True)
+class CallError:
+    """Why a model call gave no answer."""
+
+    message: str
+    status: int | None = None
+    """The HTTP status; None when no response arrived."""
+    code: str | None = None
+    """The provider's name for it, or the class of the transport's exception."""
+
+    def __str__(self) -> str:
+        return " ".join(str(part) for part in (self.status, self.code, self.message) if part)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try of a model call; a client may retry on its own."""
+
+    exchange: int
+    """The number of the exchange."""
+    latency: float | None = None
+    """Seconds from sending the request to the end of the response, as recorded."""
+    error: CallError | None = None
+
+
+@dataclass(frozen=True)
+class ModelCall:
+    """One request to a model and its answer."""
+
+    id: str
+    """The provider's id of the answer, or `call-N` where there is none."""
+    provider: str
+    """OpenTelemetry's `gen_ai.provider.name` where it has one, else the host."""
+    model: str
+    """The model that answered, or that was asked for when none answered."""
+    messages: tuple[Message, ...] = ()
+    """The conversation that was sent."""
+    tools: tuple[Mapping[str, Any], ...] = ()
+    """The tools that were offered, as the provider wrote them."""
+    response: Response = field(default_factory=Response)
+    """The text of the answer; where the model refused, its refusal."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    usage: Usage | None = None
+    """None when the provider did not report it."""
+    finish_reason: str | None = None
+    attempts: tuple[Attempt, ...] = ()
+    """The tries in order; the last one gave the answer, or the error."""
+    error: CallError | None = None
+    refusal: str | None = None
+    cost: float | None = None
+    """US dollars; None when no price is known or no usage was reported."""
+    priced_by: str | None = None
+    """The price table and its version."""
+    started: float | None = None
+    """Seconds since the recording began."""
+    prompts: tuple[int, ...] = ()
+    """Which of the trace's prompts this call carries, as indexes into `Trace.prompts`."""
+    agent: str | None = None
+
+    @property
+    def latency(self) -> float | None:
+        """Seconds of the last attempt, as recorded; None when the recording has no times."""
+        return self.attempts[-1].latency if self.attempts else None
+
+    @property
+    def number(self) -> int:
+        """The sequence number of the first exchange of this call."""
+        return self.attempts[0].exchange if self.attempts else 0
+
+
+@dataclass(frozen=True)
+class Render:
+    """One rendering of a prompt."""
+
+    name: str
+    version: str | None
+    digest: str
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something odd in a trace that nobody asserted on."""
+
+    kind: Literal[
+        "unanswered", "malformed", "cut_off", "refused", "unknown_endpoint", "no_response", "no_usage", "failed"
+    ]
+    message: str
+    exchange: int | None = None
+    """The number of the exchange it was seen in."""
+
+
+class Trajectory(Sequence[ToolCall]):
+    """The tool calls of a trace, in steps: an immutable sequence.
+
+    Two trajectories compare by content, one compares with an expectation by asking it, a list stands for `exactly`.
+    """
+
+    __slots__ = ("_calls", "captured", "steps")
+
+    def __init__(self, steps: Sequence[Sequence[ToolCall]], *, captured: bool = True) -> None:
+        self.steps: tuple[tuple[ToolCall, ...], ...] = tuple(tuple(step) for step in steps if step)
+        """The calls by step, without the steps that asked for none; the order inside a step means nothing."""
+        self.captured = captured
+        """Whether the recording holds anything at all."""
+        self._calls = tuple(call for step in self.steps for call in step)
+
+    @property
+    def trajectory(self) -> Trajectory:
+        """Itself, so that an expectation reads a trace, a step, a turn and a trajectory in the same way."""
+        return self
+
+    @overload
+    def __getitem__(self, index: int) -> ToolCall: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[ToolCall, ...]: ...
+    def __getitem__(self, index: int | slice) -> ToolCall | tuple[ToolCall, ...]:
+        return self._calls[index]
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Trajectory):
+            return self.steps == other.steps
+        expectation = self.expectation(other)
+        return NotImplemented if expectation is None else expectation.mismatch(self) is None
+
+    __hash__ = None  # type: ignore[assignment]  # It compares with values that have no hash of their own.
+
+    def __contains__(self, wanted: object) -> bool:
+        if isinstance(wanted, ToolCall):
+            return wanted in self._calls
+        from pytest_agentops.expect.calls import expected_call
+
+        if not self.captured:
+            raise NothingCaptured
+        return any(expected_call(wanted).mismatches(call) is None for call in self._calls)
+
+    def expectation(self, other: object) -> Expectation | None:
+        """What comparing with this value asks for, or None when it is no expectation at all.
+
+        Raises:
+            TypeError: a bare string, which would be read letter by letter.
+        """
+        from pytest_agentops.expect import Expectation
+        from pytest_agentops.expect.trajectories import exactly
+
+        if isinstance(other, str):
+            raise TypeError(f"a trajectory is compared with a list of calls, not a string; write [{other!r}]")
+        if isinstance(other, list | tuple):
+            return exactly(*other)
+        return other if isinstance(other, Expectation) else None
+
+    def __repr__(self) -> str:
+        return f"[{', '.join(str(call) for call in self)}]"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One model call and the tool calls it asked for; their order means nothing."""
+
+    index: int
+    model_call: ModelCall
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The tool calls that the model call asked for."""
+        return self.model_call.tool_calls
+
+    @property
+    def trajectory(self) -> Trajectory:
+        """The tool calls, as every expectation reads them."""
+        return Trajectory([self.tool_calls])
+
+    @property
+    def response(self) -> Response:
+        """The text of the model call's answer."""
+        return self.model_call.response
+
+
+class Reading:
+    """What is read from model calls: the same for a finished trace, a running one and one turn."""
+
+    if TYPE_CHECKING:
+        # For the type checker alone: at run time a dataclass would take the property for a field's default.
+        @property
+        def model_calls(self) -> tuple[ModelCall, ...]: ...
+
+    @property
+    def captured(self) -> bool:
+        """Whether there is any evidence to judge."""
+        return bool(self.model_calls)
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """One for each model call."""
+        return tuple(Step(index, call) for index, call in enumerate(self.model_calls))
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """All tool calls, in steps' order."""
+        return tuple(tool_call for call in self.model_calls for tool_call in call.tool_calls)
+
+    @property
+    def trajectory(self) -> Trajectory:
+        """The tool calls, as every expectation reads them."""
+        return Trajectory([call.tool_calls for call in self.model_calls], captured=self.captured)
+
+    @property
+    def response(self) -> Response:
+        """The final answer: the text of the last model call that asked for no tool; empty when there is none."""
+        answers = [call for call in self.model_calls if not call.tool_calls and call.error is None]
+        return answers[-1].response if answers else Response()
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """The conversation of the last model call, its answer included."""
+        if not self.model_calls:
+            return ()
+        last = self.model_calls[-1]
+        return (*last.messages, Message("assistant", str(last.response), last.tool_calls))
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens of all model calls that gave an answer.
+
+        Raises:
+            UnknownUsage: a model call answered without reporting its tokens.
+        """
+        answered = [call for call in self.model_calls if call.error is None]
+        if missing := [call.id for call in answered if call.usage is None]:
+            raise UnknownUsage(missing)
+        return sum((call.usage for call in self.model_calls if call.usage), Usage())
+
+    @property
+    def cost(self) -> float:
+        """US dollars for all model calls that gave an answer.
+
+        Raises:
+            UnknownPrice: a model has no known price, or did not report its tokens.
+        """
+        answered = [call for call in self.model_calls if call.error is None]
+        if missing := [call.model for call in answered if call.cost is None]:
+            raise UnknownPrice(missing)
+        return sum(call.cost for call in answered if call.cost is not None)
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """The run, cut where a user's message opens a new exchange of question and answer."""
+        turns: list[list[ModelCall]] = []
+        asked_in: dict[str, list[ModelCall]] = {}
+        for call in self.model_calls:
+            answers = [message.tool_call_id for message in call.messages if message.tool_call_id]
+            turn = asked_in.get(answers[-1]) if answers and call.messages[-1].role != "user" else None
+            if turn is None:
+                turns.append(turn := [])
+            turn.append(call)
+            asked_in.update((tool_call.id, turn) for tool_call in call.tool_calls)
+        return tuple(Turn(index, tuple(calls)) for index, calls in enumerate(turns))
+
+
+@dataclass(frozen=True)
+class Turn(Reading):
+    """From one user message to the answer to it."""
+
+    index: int
+    model_calls: tuple[ModelCall, ...]
+
+
+@dataclass(frozen=True)
+class Trace(Reading):
+    """What an agent did: its model calls, and everything that is read from them."""
+
+    model_calls: tuple[ModelCall, ...] = ()
+    prompts: tuple[Render, ...] = ()
+    """Every prompt rendered, in order."""
+    findings: tuple[Finding, ...] = ()
+    source: Source = "live"
+    exchanges: int = 0
+    """How many exchanges it was read from, those with no model included."""
+    seconds: float | None = None
+    """From the first request to the last byte, as recorded; None when the recording has no times."""
+
+    @property
+    def captured(self) -> bool:
+        """Whether there is any evidence to judge."""
+        return bool(self.model_calls) or self.exchanges > 0
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the first request to the last byte, as recorded, on replay too.
+
+        Raises:
+            UnknownDuration: the recording has no times.
+        """
+        if self.seconds is None:
+            raise UnknownDuration
+        return self.seconds
+
+    @classmethod
+    def from_cassette(cls, path: str | Path) -> Trace:
+        """The trace of the run that recorded this cassette.
+
+        Raises:
+            CassetteMissing: there is no such file.
+            CassetteUnreadable: it is not a cassette, or a damaged one.
+        """
+        from pytest_agentops.cassette import load
+
+        return load(Path(path)).trace()
+
+    @classmethod
+    def from_cassette_text(cls, text: str) -> Trace:
+        """The trace of a cassette that is at hand as text, for example out of git.
+
+        Raises:
+            CassetteUnreadable: it is not a cassette, or a damaged one.
+        """
+        from pytest_agentops.cassette import loads
+
+        return loads(text).trace()
+
+    def to_json(self, *, indent: int | None = None) -> str:
+        """The trace as JSON; `Trace.from_json` gives an equal one.
+
+        Besides the fields it holds `cost`, null with the models under `unpriced` when a price is not known.
+        """
+        data: dict[str, Any] = {"format": FORMAT, **dataclasses.asdict(self)}
+        try:
+            data |= {"cost": self.cost}
+        except UnknownPrice as unknown:
+            data |= {"cost": None, "unpriced": list(unknown.models)}
+        return json.dumps(data, ensure_ascii=False, indent=indent)
+
+    @classmethod
+    def from_json(cls, text: str) -> Trace:
+        """The trace that `to_json` wrote.
+
+        Raises:
+            AgentopsError: it is not the JSON of a trace, or of a newer format.
+        """
+        try:
+            data = json.loads(text)
+            if data["format"] != FORMAT:
+                raise AgentopsError(f"this trace has format {data['format']!r}; this version reads {FORMAT}")
+            return cls(
+                model_calls=tuple(_model_call(call) for call in data["model_calls"]),
+                prompts=tuple(Render(**render) for render in data["prompts"]),
+                findings=tuple(Finding(**finding) for finding in data["findings"]),
+                source=data["source"],
+                exchanges=data["exchanges"],
+                seconds=data["seconds"],
+            )
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise AgentopsError(f"this is not the JSON of a trace: {type(error).__name__}: {error}") from error
+
+
+def _model_call(data: Mapping[str, Any]) -> ModelCall:
+    return ModelCall(
+        **{
+            **data,
+            "messages": tuple(_message(message) for message in data["messages"]),
+            "tools": tuple(data["tools"]),
+            "response": Response(data["response"]),
+            "tool_calls": tuple(ToolCall(**call) for call in data["tool_calls"]),
+            "usage": data["usage"] and Usage(**data["usage"]),
+            "attempts": tuple(_attempt(attempt) for attempt in data["attempts"]),
+            "error": data["error"] and CallError(**data["error"]),
+            "prompts": tuple(data["prompts"]),
+        }
+    )
+
+
+def _message(data: Mapping[str, Any]) -> Message:
+    return Message(**{**data, "tool_calls": tuple(ToolCall(**call) for call in data["tool_calls"])})
+
+
+def _attempt(data: Mapping[str, Any]) -> Attempt:
+    return Attempt(**{**data, "error": data["error"] and CallError(**data["error"])})

@@ -1,0 +1,91 @@
+"""What the provider formats share. Each format is a module with `reads(request)` and `decode(exchange)`.
+
+A decoder is a pure function: one finished exchange in, one `ModelCall` out, streamed or not. It never raises on what a
+server sent; what it cannot read it leaves empty, with the reason in `ModelCall.error` where there is no answer at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from pytest_agentops.exchange import Exchange, Request, parse_json, text
+from pytest_agentops.trace import CallError, ModelCall, ToolCall
+
+_PROVIDERS = {
+    "api.openai.com": "openai",
+    "api.mistral.ai": "mistral_ai",
+    "api.groq.com": "groq",
+    "api.deepseek.com": "deepseek",
+    "api.perplexity.ai": "perplexity",
+    "api.x.ai": "x_ai",
+}
+"""Hosts with a well-known `gen_ai.provider.name` in OpenTelemetry's GenAI conventions."""
+
+
+class Format(Protocol):
+    """One provider's way of writing a model call."""
+
+    def reads(self, request: Request) -> bool:
+        """Whether this request is written in this format."""
+
+    def decode(self, exchange: Exchange) -> ModelCall:
+        """The model call that this exchange is."""
+
+
+def provider_of(request: Request) -> str:
+    """OpenTelemetry's name of the provider behind this host, or the host itself."""
+    host = request.location.hostname or ""
+    if host.endswith((".openai.azure.com", ".cognitiveservices.azure.com")):
+        return "azure.ai.openai"
+    return _PROVIDERS.get(host, host)
+
+
+def error_of(exchange: Exchange) -> CallError | None:
+    """Why this exchange gave no answer, or None when it did."""
+    if exchange.response is None:
+        failure = exchange.failure
+        return CallError(failure.message, code=failure.kind) if failure else CallError("no response was captured")
+    if exchange.response.status < 400:
+        return None
+    return error_from(exchange.response.json, text(exchange.response.body)[:500], exchange.response.status)
+
+
+def error_from(body: Any, otherwise: str = "", status: int | None = None) -> CallError:
+    """The error in a body such as OpenAI and its followers write it: `{"error": {"message", "code", "type"}}`."""
+    error = mapping(body).get("error")
+    if isinstance(error, str):
+        return CallError(error, status)
+    details = mapping(error)
+    code = details.get("code") or details.get("type")
+    return CallError(str(details.get("message") or otherwise), status, None if code is None else str(code))
+
+
+def tool_call(name: object, arguments: object, id: object) -> ToolCall:  # noqa: A002 - the field's own name
+    """A tool call from arguments as they stand on the wire: a JSON text, or already decoded.
+
+    The empty text, `null` and nothing at all mean no arguments; what is not JSON is kept in `malformed`.
+    """
+    decoded, malformed = arguments, None
+    if isinstance(arguments, str):
+        decoded = parse_json(arguments)
+        if decoded is None and arguments.strip() not in ("", "null"):
+            malformed = arguments
+    return ToolCall(
+        str(name or ""), {} if decoded is None else decoded, id="" if id is None else str(id), malformed=malformed
+    )
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    """The value if it is a mapping, else an empty one; servers send what they like."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def items(value: object) -> list[Any]:
+    """The value if it is a list, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def count(value: object) -> int:
+    """The value if it is a whole number, else 0."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0

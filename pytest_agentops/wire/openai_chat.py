@@ -1,0 +1,119 @@
+"""OpenAI chat completions, and everything that speaks it: `POST .../chat/completions`.
+
+Source of the format: OpenAI's API reference, "Chat Completions" and "Streaming".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pytest_agentops.exchange import Exchange, Request, server_events
+from pytest_agentops.trace import Message, ModelCall, Response, ToolCall, Usage
+from pytest_agentops.wire import count, error_from, error_of, items, mapping, provider_of, tool_call
+
+
+def reads(request: Request) -> bool:
+    """Whether this is a chat completion."""
+    return request.method == "POST" and request.location.path.rstrip("/").endswith("/chat/completions")
+
+
+def decode(exchange: Exchange) -> ModelCall:
+    """The model call of a chat completion."""
+    asked = mapping(exchange.request.json)
+    error = error_of(exchange)
+    answer: Mapping[str, Any] = {}
+    if error is None and exchange.response is not None:
+        if exchange.response.is_event_stream:
+            answer = _joined(event.json for event in server_events(exchange.response.body))
+        else:
+            answer = mapping(exchange.response.json)
+        if "error" in answer:
+            error = error_from(answer)
+    choice = mapping(next(iter(items(answer.get("choices"))), None))
+    message = mapping(choice.get("message"))
+    refusal = message.get("refusal") or None
+    return ModelCall(
+        id=str(answer.get("id") or f"call-{exchange.number}"),
+        provider=provider_of(exchange.request),
+        model=str(answer.get("model") or asked.get("model") or ""),
+        messages=tuple(_message(sent) for sent in items(asked.get("messages"))),
+        tools=tuple(tool for tool in items(asked.get("tools")) if isinstance(tool, Mapping)),
+        response=Response(_text(message.get("content")) or refusal or ""),
+        tool_calls=_tool_calls(message),
+        usage=_usage(answer.get("usage")),
+        finish_reason=choice.get("finish_reason"),
+        error=error,
+        refusal=refusal,
+    )
+
+
+def _message(sent: Any) -> Message:
+    sent = mapping(sent)
+    content = sent.get("content")
+    parts = items(content)
+    only_text = parts and all(mapping(part).get("type") == "text" for part in parts)
+    return Message(
+        role=str(sent.get("role") or ""),
+        content=_text(content) if only_text or content is None else content,
+        tool_calls=_tool_calls(sent),
+        tool_call_id=sent.get("tool_call_id"),
+    )
+
+
+def _text(content: object) -> str:
+    if isinstance(content, str):
+        return content
+    return "".join(str(mapping(part).get("text") or "") for part in items(content))
+
+
+def _tool_calls(message: Mapping[str, Any]) -> tuple[ToolCall, ...]:
+    return tuple(_tool_call(mapping(call)) for call in items(message.get("tool_calls")))
+
+
+def _tool_call(call: Mapping[str, Any]) -> ToolCall:
+    if call.get("type") == "custom":  # A custom tool takes free text, which is its input and never malformed.
+        custom = mapping(call.get("custom"))
+        return tool_call(custom.get("name"), {"input": custom.get("input")}, call.get("id"))
+    function = mapping(call.get("function"))
+    return tool_call(function.get("name"), function.get("arguments"), call.get("id"))
+
+
+def _usage(reported: object) -> Usage | None:
+    if not isinstance(reported, Mapping):
+        return None
+    return Usage(
+        input_tokens=count(reported.get("prompt_tokens")),
+        output_tokens=count(reported.get("completion_tokens")),
+        cached_input_tokens=count(mapping(reported.get("prompt_tokens_details")).get("cached_tokens")),
+        reasoning_tokens=count(mapping(reported.get("completion_tokens_details")).get("reasoning_tokens")),
+    )
+
+
+def _joined(chunks: Iterable[Any]) -> dict[str, Any]:
+    """The completion that these chunks of a stream add up to."""
+    joined: dict[str, Any] = {}
+    message: dict[str, Any] = {"content": None}
+    calls: dict[int, dict[str, Any]] = {}
+    finish_reason = None
+    for chunk in map(mapping, chunks):
+        joined.update({key: chunk[key] for key in ("id", "model", "usage", "error") if chunk.get(key)})
+        for choice in map(mapping, items(chunk.get("choices"))):
+            if choice.get("index", 0) != 0:
+                continue
+            delta = mapping(choice.get("delta"))
+            for key in ("content", "refusal"):
+                if isinstance(delta.get(key), str):
+                    message[key] = (message.get(key) or "") + delta[key]
+            for part in map(mapping, items(delta.get("tool_calls"))):
+                _add(calls.setdefault(count(part.get("index")), {"function": {"name": "", "arguments": ""}}), part)
+            finish_reason = choice.get("finish_reason") or finish_reason
+    message["tool_calls"] = [calls[index] for index in sorted(calls)]
+    return {**joined, "choices": [{"message": message, "finish_reason": finish_reason}]}
+
+
+def _add(call: dict[str, Any], part: Mapping[str, Any]) -> None:
+    call["id"] = part.get("id") or call.get("id")
+    for key, value in mapping(part.get("function")).items():
+        if isinstance(value, str):
+            call["function"][key] = (call["function"].get(key) or "") + value
