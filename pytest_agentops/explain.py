@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_agentops.cassette import ABSENT, Change, Miss, Unplayed, changes
+from pytest_agentops.cassette import ABSENT, Change, Miss, Unplayed, changes, is_loopback
 from pytest_agentops.errors import UnknownFigure
-from pytest_agentops.exchange import Exchange
+from pytest_agentops.exchange import Exchange, Request
 from pytest_agentops.expect import Expectation, Mismatch, NotEvery
 from pytest_agentops.expect.calls import ExpectedCall
 from pytest_agentops.expect.trajectories import Happened, NotExactly, NotInOrder, Row
@@ -162,16 +162,23 @@ def unplayed_lines(unplayed: Unplayed) -> Iterator[str]:
     yield f"{count} of {unplayed.recorded} recorded replies were never asked for"
     yield f"  cassette  {_relative(unplayed.cassette)}"
     for exchange in unplayed.exchanges[:10]:
-        yield f"  #{exchange.number}  {exchange.request.method} {_place(exchange)}{_question(exchange.request.json)}"
+        yield f"  {exchange_line(exchange)}"
     if count > 10:
         yield f"  and {count - 10} more"
     yield f"  to record again: {_command(unplayed.test, 'all')}"
 
 
+def exchange_line(exchange: Exchange) -> str:
+    """An exchange in one line: its number, where it went, what came back and the last thing that was said."""
+    outcome = exchange.response.status if exchange.response else exchange.failure and exchange.failure.kind
+    request = f"{exchange.request.method} {_place(exchange)}"
+    return f"#{exchange.number}  {request} -> {outcome}{_question(exchange.request.json)}"
+
+
 def _nearest(nearest: Exchange, miss: Miss) -> Iterator[str]:
     asked, recorded = miss.request, nearest.request
     found = list(changes(recorded.json, asked.json))
-    if recorded.location[:3] != asked.location[:3] or recorded.method != asked.method:
+    if _target(recorded) != _target(asked):
         yield f"  closest   #{nearest.number} goes to {recorded.method} {recorded.url}"
     elif found:
         places = ", ".join(change.pointer or "the whole body" for change in found[:3])
@@ -183,6 +190,12 @@ def _nearest(nearest: Exchange, miss: Miss) -> Iterator[str]:
         yield f"  closest   #{nearest.number} differs in its body, which is not JSON"
     for change in found[:3]:
         yield from (f"            {line}" for line in _change(change))
+
+
+def _target(request: Request) -> tuple[object, ...]:
+    host = request.location.hostname or ""
+    port = None if is_loopback(host) else request.location.port
+    return request.method, request.location.scheme, host, port, request.location.path
 
 
 def _change(change: Change) -> Iterator[str]:

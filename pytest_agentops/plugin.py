@@ -159,7 +159,10 @@ def _explain_miss(item: pytest.Item, call: pytest.CallInfo[None], report: pytest
         return
     ours = call.excinfo.traceback.filter(lambda entry: _is_under(entry.path, item.config.rootpath))
     call.excinfo.traceback = ours or call.excinfo.traceback
-    report.longrepr = call.excinfo.getrepr(style="short", tbfilter=False, chain=False)
+    shown = call.excinfo.getrepr(style="short", tbfilter=False, chain=False)
+    if shown.reprcrash is not None:  # The short summary has one line for each test.
+        shown.reprcrash.message = str(call.excinfo.value).partition("\n")[0]
+    report.longrepr = shown
 
 
 def _is_under(path: object, root: Path) -> bool:
@@ -173,7 +176,7 @@ def _section(run: _Run) -> Generator[str, None, None]:
     yield from trace_lines(run.session.recording.freeze())
     for miss in run.session.cassette.misses[1:]:
         yield from miss_lines(miss)
-    if run.session.mode == "once" and run.session.recording.source == "live" and run.session.recording.exchanges:
+    if run.session.mode == "once" and not run.session.replays and run.session.recording.exchanges:
         yield "this run is kept as a draft: the next run reuses its replies and pays only for what is new"
         yield f"to ask the model again: pytest {run.session.recording.name!r} --agentops-record=all"
 

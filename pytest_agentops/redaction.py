@@ -41,8 +41,10 @@ _VALUES = re.compile(
 """Keys that can be told by their look, with boundaries, so that base64 holds none by chance."""
 
 _LOOKS = (b"sk-", b"gsk_", b"AIza", b"gh", b"xox", b"Bearer ")
-_FIELD = re.compile(rb'"(?P<name>[A-Za-z_-]{3,24})"(?P<colon>\s*:\s*)"(?P<value>(?:[^"\\]|\\.)+)"')
-_NESTED_FIELD = re.compile(rb'\\"(?P<name>[A-Za-z_-]{3,24})\\"(?P<colon>\s*:\s*)\\"(?P<value>(?:(?!\\").)+)\\"')
+_SPELLED = "|".join("[-_]?".join(name) for name in sorted(_NAMES - _TOO_COMMON_IN_JSON, key=len, reverse=True)).encode()
+_FIELD = re.compile(rb'(?i)"(?:%b)"\s*:\s*"(?P<value>(?:[^"\\]|\\.)+)"' % _SPELLED)
+_NESTED_FIELD = re.compile(rb'(?i)\\"(?:%b)\\"\s*:\s*\\"(?P<value>(?:(?!\\").)+)\\"' % _SPELLED)
+"""The fields of JSON that hold a secret, in a body and in JSON that a body carries as text."""
 
 
 class Redactor:
@@ -101,15 +103,13 @@ class Redactor:
             if any(_is_secret(name) for name, _ in pairs):
                 return urlencode([(name, REDACTED if _is_secret(name) else value) for name, value in pairs]).encode()
             return body
-        body = _FIELD.sub(lambda found: _field(found, b'"'), body)
-        return _NESTED_FIELD.sub(lambda found: _field(found, rb"\""), body) if rb"\"" in body else body
+        body = _FIELD.sub(_without_value, body)
+        return _NESTED_FIELD.sub(_without_value, body) if rb"\"" in body else body
 
 
-def _field(found: re.Match[bytes], quote: bytes) -> bytes:
-    name = _plain(found["name"].decode())
-    if name not in _NAMES or name in _TOO_COMMON_IN_JSON:
-        return found[0]
-    return quote + found["name"] + quote + found["colon"] + quote + REDACTED.encode() + quote
+def _without_value(found: re.Match[bytes]) -> bytes:
+    start, end = found.span("value")
+    return found[0][: start - found.start()] + REDACTED.encode() + found[0][end - found.start() :]
 
 
 def _is_secret(name: str) -> bool:

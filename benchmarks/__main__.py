@@ -1,0 +1,25 @@
+"""Print every benchmark: `python -m benchmarks [name ...]`."""
+
+from __future__ import annotations
+
+import sys
+
+from benchmarks import capture, replay, startup
+
+BENCHMARKS = {"replay": replay, "startup": startup, "capture": capture}
+
+
+def main(names: list[str]) -> int:
+    """Run the named benchmarks, all of them without a name."""
+    if unknown := set(names) - set(BENCHMARKS):
+        print(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(BENCHMARKS)}", file=sys.stderr)
+        return 2
+    for name in names or BENCHMARKS:
+        print(BENCHMARKS[name].__doc__)
+        for line in BENCHMARKS[name].lines():
+            print(f"  {line}", flush=True)
+        print()
+    return 0
+
+
+raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,163 @@
+"""The door for a shell: `pytest-agentops cassettes list|show` and `traces show`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_agentops.errors import AgentopsError, CassetteMissing, CassetteUnreadable, UsageError
+
+if TYPE_CHECKING:
+    from pytest_agentops.cassette import Tape
+    from pytest_agentops.trace import Trace
+
+_NOT_SEARCHED = {".git", ".venv", "venv", "node_modules", ".tox", ".nox", ".agentops"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 is fine, 1 says that something is wrong with a file, 2 that the command was used wrongly."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+    except (UsageError, CassetteMissing) as error:
+        print(f"pytest-agentops: {error}", file=sys.stderr)
+        return 2
+    except AgentopsError as error:
+        print(f"pytest-agentops: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # The reader, such as `head`, has seen enough.
+        sys.stderr.close()
+        return 0
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pytest-agentops", description="Look at what agents did: cassettes and the traces in them."
+    )
+    parser.add_argument("--version", action="version", version=f"pytest-agentops {version('pytest-agentops')}")
+    areas = parser.add_subparsers(title="what to look at", metavar="AREA", required=True)
+
+    cassettes = areas.add_parser("cassettes", help="recorded exchanges").add_subparsers(metavar="COMMAND", required=True)
+    listing = _command(cassettes, "list", "every cassette below a folder, with its size, outcome and models", _list)
+    listing.add_argument("paths", nargs="*", type=Path, help="folders or files (default: this folder)")
+    showing = _command(cassettes, "show", "the exchanges of one cassette, one line each", _show)
+    showing.add_argument("path", type=Path, help="a cassette")
+
+    traces = areas.add_parser("traces", help="what an agent did").add_subparsers(metavar="COMMAND", required=True)
+    telling = _command(traces, "show", "a trace as a tree: model calls, tool calls, results, answers, findings", _tell)
+    telling.add_argument("path", type=Path, help="a cassette, or a trace that was saved as JSON")
+    return parser
+
+
+def _command(commands: Any, name: str, about: str, run: Any) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(name, help=about, description=about)
+    command.add_argument("--json", action="store_true", help="the same as JSON")
+    command.set_defaults(run=run)
+    return command
+
+
+def _list(options: argparse.Namespace) -> int:
+    from pytest_agentops.cassette import load
+
+    rows, broken = [], 0
+    for path in _cassettes(options.paths or [Path()]):
+        try:
+            rows.append({"cassette": str(path), **_about(load(path))})
+        except CassetteUnreadable as error:
+            broken += 1
+            rows.append({"cassette": str(path), "error": str(error)})
+    if options.json:
+        print(json.dumps(rows, indent=2))
+    else:
+        print("\n".join(_table(rows)) if rows else "no cassettes here; tests that use agent_trace record them")
+    return 1 if broken else 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    from pytest_agentops.cassette import load
+    from pytest_agentops.explain import exchange_line
+
+    tape = load(options.path)
+    if options.json:
+        print(json.dumps({"cassette": str(options.path), **_about(tape), "exchanges": list(_entries(tape))}, indent=2))
+        return 0
+    about = _about(tape)
+    print(f"{options.path}: " + ", ".join(f"{key} {value}" for key, value in about.items() if value))
+    for exchange in tape.exchanges:
+        print(f"  {exchange_line(exchange)}")
+    return 0
+
+
+def _tell(options: argparse.Namespace) -> int:
+    from pytest_agentops.explain import trace_lines
+
+    trace = _trace(options.path)
+    print(trace.to_json(indent=2) if options.json else "\n".join(trace_lines(trace)))
+    return 0
+
+
+def _trace(path: Path) -> Trace:
+    from pytest_agentops.trace import Trace
+
+    if path.suffix == ".json" and path.is_file():
+        text = path.read_text(encoding="utf-8", errors="replace")
+        if '"interactions"' not in text:
+            return Trace.from_json(text)
+    return Trace.from_cassette(path)
+
+
+def _cassettes(paths: Sequence[Path]) -> Iterator[Path]:
+    for path in paths:
+        if path.is_file():
+            yield path
+        elif not path.exists():
+            raise CassetteMissing(f"there is no {path}")
+        for found in sorted(path.rglob("*.yaml") if path.is_dir() else ()):
+            inside = set(found.relative_to(path).parts[:-1])
+            if not inside & _NOT_SEARCHED and (inside | set(path.resolve().parts)) & {"cassettes"}:
+                yield found
+
+
+def _about(tape: Tape) -> dict[str, Any]:
+    models = dict.fromkeys(call.model for call in tape.trace().model_calls if call.model)
+    return {
+        "outcome": tape.outcome,
+        "exchanges": len(tape.exchanges),
+        "models": list(models),
+        "recorded": tape.recorded.isoformat() if tape.recorded else None,
+    }
+
+
+def _entries(tape: Tape) -> Iterator[dict[str, Any]]:
+    for exchange in tape.exchanges:
+        yield {
+            "number": exchange.number,
+            "method": exchange.request.method,
+            "url": exchange.request.url,
+            "status": exchange.response.status if exchange.response else None,
+            "failure": exchange.failure.kind if exchange.failure else None,
+            "seconds": exchange.timing.seconds if exchange.timing else None,
+            "request_bytes": len(exchange.request.body),
+            "response_bytes": len(exchange.response.body) if exchange.response else 0,
+        }
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    width = max(len(row["cassette"]) for row in rows)
+    for row in rows:
+        if "error" in row:
+            yield f"{row['cassette']:<{width}}  unreadable: {row['error'].removeprefix(row['cassette'] + ': ')}"
+            continue
+        date = (row["recorded"] or "no date")[:10]
+        models = ", ".join(row["models"]) or "no model"
+        yield f"{row['cassette']:<{width}}  {row['exchanges']:>4}  {row['outcome'] or 'foreign':<7} {date:<10}  {models}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
