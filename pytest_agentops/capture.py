@@ -48,8 +48,8 @@ class Tape(Protocol):
         """Seconds that the exchanges on it take; what goes live is timed from there."""
 
     @property
-    def last(self) -> int:
-        """The highest number on it; what goes live is numbered from there."""
+    def strict(self) -> bool:
+        """Whether nothing may go live; where it may, this run's own order counts and not the recorded one."""
 
     @property
     def recorded(self) -> datetime | None:
@@ -91,7 +91,7 @@ class Recording:
         self._tape = tape
         self._redactor = Redactor()
         self._opened = time.perf_counter() - (tape.ends if tape else 0.0)
-        self._numbers = itertools.count((tape.last if tape else 0) + 1)
+        self._numbers = itertools.count(1)
         self._exchanges: dict[int, Exchange] = {}
         self._parts_of: dict[int, tuple[int, ...]] = {}
         self._renders: list[prompt.Rendered] = []
@@ -136,14 +136,15 @@ class Recording:
         played = self._tape.play(request) if self._tape else None
         prompts = self._carried(request)
         with self._lock:
-            if played is not None:
+            if played is not None and self._tape is not None:
                 # The request is this run's own: it differs from the recorded one in what the key leaves out.
-                played = replace(played, request=request, prompts=prompts)
-                self._keep(played, _parts.get())
+                number = played.number if self._tape.strict else next(self._numbers)
+                played = replace(played, number=number, request=request, prompts=prompts)
+                self._keep(played, parts_here())
                 return played
             number = next(self._numbers)
             self._live.add(number)
-        return Ticket(number, request, self._now(), prompts, _parts.get())
+        return Ticket(number, request, self._now(), prompts, parts_here())
 
     def hold(self, ticket: Ticket, finish: Callable[[], None]) -> None:
         """A response is being read; `finish` keeps what is there if the recording ends before the reader does."""
@@ -222,7 +223,7 @@ class AgentTrace(Reading):
             ```
         """
         number = next(_part_numbers)
-        token = _parts.set((*_parts.get(), number))
+        token = _parts.set((*parts_here(), number))
         try:
             yield AgentTrace(self._recording, number, name=name)
         finally:
@@ -280,7 +281,8 @@ class _Watch:
         self.open: list[Recording] = []
         self._lock = threading.RLock()
         self._patches = ExitStack()
-        self._threads: weakref.WeakKeyDictionary[threading.Thread, Recording] = weakref.WeakKeyDictionary()
+        self._threads: weakref.WeakKeyDictionary[threading.Thread, tuple[Recording, tuple[int, ...]]]
+        self._threads = weakref.WeakKeyDictionary()
 
     def enter(self, recording: Recording) -> None:
         with self._lock:
@@ -295,11 +297,14 @@ class _Watch:
                 self._patches.close()
 
     def started_by(self, thread: threading.Thread) -> Recording | None:
-        return self._threads.get(thread)
+        return self._threads[thread][0] if thread in self._threads else None
+
+    def parts(self, thread: threading.Thread) -> tuple[int, ...]:
+        return self._threads[thread][1] if thread in self._threads else ()
 
     def start(self, thread: threading.Thread) -> None:
         if recording := owner(stray=False):
-            self._threads[thread] = recording
+            self._threads[thread] = recording, parts_here()
 
     def _patch(self) -> None:
         prompt.observers.append(_note)
@@ -379,6 +384,11 @@ def owner(*, stray: bool = True) -> Recording | None:
     return None
 
 
+def parts_here() -> tuple[int, ...]:
+    """The parts of a recording that what happens here and now belongs to; a plain thread inherits its starter's."""
+    return _parts.get() or _watch.parts(threading.current_thread())
+
+
 def _note(rendered: prompt.Rendered) -> None:
     if recording := owner(stray=False):
         recording.note(rendered)
@@ -419,7 +429,7 @@ def _submit(original: Callable[..., Any]) -> Callable[..., Any]:
     def submit(self: Any, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         recording = owner(stray=False)
         if recording is not None:
-            work = functools.partial(_owned, recording, _parts.get(), work)
+            work = functools.partial(_owned, recording, parts_here(), work)
         return original(self, work, *args, **kwargs)
 
     return submit

@@ -33,7 +33,17 @@ from vcr.serializers import yamlserializer
 from pytest_agentops.assembly import trace_of
 from pytest_agentops.capture import Recording, watching
 from pytest_agentops.errors import CassetteMiss, CassetteMissing, CassetteUnplayed, CassetteUnreadable
-from pytest_agentops.exchange import Exchange, Failure, Headers, Request, Response, Timing, header, parse_json
+from pytest_agentops.exchange import (
+    Exchange,
+    Failure,
+    Headers,
+    Request,
+    Response,
+    Timing,
+    header,
+    parse_json,
+    without_content_encoding,
+)
 from pytest_agentops.redaction import Redactor
 from pytest_agentops.settings import RecordMode
 from pytest_agentops.trace import Render, Trace
@@ -151,12 +161,14 @@ def _exchange(index: int, entry: Mapping[str, Any]) -> Exchange:
     response = None
     if not (failure and added.get("response") is False):
         status = _mapping(answered.get("status"))
-        response = Response(
-            int(answered.get("status_code") or status["code"]),
-            str(status.get("message") or ""),
-            _headers(answered.get("headers")),
-            _body(answered),
-            complete=bool(added.get("complete", True)),
+        response = without_content_encoding(
+            Response(
+                int(answered.get("status_code") or status["code"]),
+                str(status.get("message") or ""),
+                _headers(answered.get("headers")),
+                _body(answered),
+                complete=bool(added.get("complete", True)),
+            )
         )
     return Exchange(
         number=int(added.get("sequence", index)),
@@ -437,11 +449,6 @@ class Cassette(vcr.cassette.Cassette):  # type: ignore[misc]
         """Seconds that the recorded exchanges take."""
         timings = [exchange.timing for exchange in self.tape.exchanges if exchange.timing]
         return max((timing.started + timing.seconds for timing in timings), default=0.0)
-
-    @property
-    def last(self) -> int:
-        """The highest number recorded."""
-        return max((exchange.number for exchange in self.tape.exchanges), default=0)
 
     @property
     def recorded(self) -> datetime | None:

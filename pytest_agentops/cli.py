@@ -88,7 +88,8 @@ def _show(options: argparse.Namespace) -> int:
         print(json.dumps({"cassette": str(options.path), **_about(tape), "exchanges": list(_entries(tape))}, indent=2))
         return 0
     about = _about(tape)
-    print(f"{options.path}: " + ", ".join(f"{key} {value}" for key, value in about.items() if value))
+    parts = [about["outcome"] or "written by another tool", ", ".join(about["models"]), about["recorded"]]
+    print(f"{options.path}: {', '.join(filter(None, parts))}")
     for exchange in tape.exchanges:
         print(f"  {exchange_line(exchange)}")
     return 0

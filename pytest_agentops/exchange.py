@@ -129,7 +129,7 @@ def server_events(body: bytes) -> Iterator[ServerEvent]:
     """The events of a `text/event-stream` body, as the HTML standard reads them."""
     for block in re.split(r"\r\n\r\n|\n\n|\r\r", text(body)):
         name, data = "message", []
-        for line in block.splitlines():
+        for line in re.split(r"\r\n|\n|\r", block):
             field, _, value = line.partition(":")
             value = value.removeprefix(" ")
             if field == "event":

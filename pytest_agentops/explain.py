@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from pytest_agentops.exchange import Exchange, Request
 from pytest_agentops.expect import Expectation, Mismatch, NotEvery
 from pytest_agentops.expect.calls import ExpectedCall
 from pytest_agentops.expect.trajectories import Happened, NotExactly, NotInOrder, Row
-from pytest_agentops.trace import Reading, Step, ToolCall, Trace, Trajectory
+from pytest_agentops.trace import Step, ToolCall, Trace, Trajectory
 
 _WIDTH = 100
 
@@ -251,25 +251,30 @@ def _command(test: str, mode: str) -> str:
 # --- traces ----------------------------------------------------------------------------------------------------------
 
 
-def trace_lines(trace: Reading, *, indent: str = "  ") -> Iterator[str]:
+def trace_lines(trace: Trace) -> Iterator[str]:
     """A trace as a tree: each model call with the tool calls it asked for, their results and the answer."""
+    if not trace.captured:
+        yield "nothing was captured: no request went through httpx or httpx2"
+        return
     yield totals(trace)
     for step in trace.steps:
-        yield from (f"{indent}{line}" for line in _step(step))
-    for finding in getattr(trace, "findings", ()):
-        yield f"{indent}finding: {_cut(finding.message, _WIDTH)} ({finding.kind})"
+        yield from _indented(_step(step))
+    for finding in trace.findings:
+        yield f"  finding: {_cut(finding.message, _WIDTH)} ({finding.kind})"
 
 
-def totals(trace: Reading) -> str:
-    """A trace in one line: calls, tokens, cost, seconds, and whether it was replayed."""
-    calls = len(trace.model_calls)
-    parts = [f"{calls} model {'call' if calls == 1 else 'calls'}", f"{len(trace.tool_calls)} tool calls"]
-    parts += [_figure(lambda: f"{trace.usage.total_tokens:,} tokens", "tokens not reported")]
-    parts += [_figure(lambda: dollars(trace.cost), "no known price")]
-    if isinstance(trace, Trace) or hasattr(trace, "duration"):
-        parts += [_figure(lambda: f"{trace.duration:.1f} s", "no times")]
-        parts += [str(getattr(trace, "source", ""))]
-    return ", ".join(parts)
+def totals(trace: Trace) -> str:
+    """A trace in one line: calls, tokens, cost, seconds, and where it comes from."""
+    return ", ".join(
+        [
+            _counted(len(trace.model_calls), "model call"),
+            _counted(len(trace.tool_calls), "tool call"),
+            _figure(lambda: f"{trace.usage.total_tokens:,} tokens", "tokens not reported"),
+            _figure(lambda: dollars(trace.cost), "no known price"),
+            _figure(lambda: f"{trace.duration:.1f} s", "no times"),
+            trace.source,
+        ]
+    )
 
 
 def dollars(amount: float) -> str:
@@ -277,9 +282,13 @@ def dollars(amount: float) -> str:
     return f"${amount:.2f}" if amount >= 1 else f"${amount:.4f}"
 
 
-def _figure(figure: Any, otherwise: str) -> str:
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def _figure(figure: Callable[[], str], otherwise: str) -> str:
     try:
-        return str(figure())
+        return figure()
     except UnknownFigure:
         return otherwise
 

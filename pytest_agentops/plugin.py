@@ -216,8 +216,9 @@ def cassette_path(item: pytest.Item) -> Path:
 
     Characters that a file system refuses are percent-encoded; an over-long name is shortened and ends in a hash.
     """
-    _, *inside = item.nodeid.split("::")
-    name = quote(".".join(inside) or item.name, safe=" !#$&'()+,;=@[]{}~").strip()
+    named, bracket, parameters = item.nodeid.partition("::")[2].partition("[")
+    name = named.replace("::", ".") + bracket + parameters
+    name = quote(name or item.name, safe=" !#$&'()+,;=@[]{}~").strip()
     if len(name.encode()) > _LONGEST_NAME:
         name = f"{name[: _LONGEST_NAME - 13]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
     return item.path.parent / "cassettes" / item.path.stem / f"{name}.yaml"
@@ -250,8 +251,18 @@ def _marked(item: pytest.Item) -> Mapping[str, Any]:
         raise pytest.UsageError(
             f"{item.nodeid}: record={found['record']!r} is no record mode; there are: {', '.join(_MODES)}"
         )
+    if not isinstance(found.get("cassette", ""), str | Path):
+        raise pytest.UsageError(f"{item.nodeid}: cassette={found['cassette']!r} is no path")
     if isinstance(found.get("ignore"), str):
         raise pytest.UsageError(f"{item.nodeid}: ignore is a list of JSON paths: ignore=[{found['ignore']!r}]")
+    if "ignore" in found:
+        from pytest_agentops.errors import SettingsError
+        from pytest_agentops.settings import json_paths
+
+        try:
+            json_paths(found["ignore"], f"{item.nodeid}: ignore={found['ignore']!r}")
+        except SettingsError as error:
+            raise pytest.UsageError(str(error)) from None
     return found
 
 
@@ -280,6 +291,12 @@ def agent_trace(request: pytest.FixtureRequest) -> AgentTrace:
     """
     from pytest_agentops.capture import AgentTrace
 
+    if _RUN not in request.node.stash:
+        pytest.fail(
+            "agent_trace was asked for while the test ran, after its recording should have begun\n"
+            "  name it among the test's arguments, or mark the test with @pytest.mark.agentops",
+            pytrace=False,
+        )
     return AgentTrace(request.node.stash[_RUN].session.recording)
 
 

@@ -34,15 +34,22 @@ _TOO_COMMON_IN_JSON = frozenset({"key", "sig", "auth"})
 """Names that hold a secret in a query, and anything at all in a body."""
 
 _VALUES = re.compile(
-    rb"(?<![A-Za-z0-9_+/=-])(?:sk-[A-Za-z0-9_-]{20,200}|gsk_[A-Za-z0-9]{20,100}|AIza[0-9A-Za-z_-]{35}"
+    rb"(?:(?<![A-Za-z0-9_+/-])|(?<=\\[nrt]))"
+    rb"(?:sk-[A-Za-z0-9_-]{20,200}|gsk_[A-Za-z0-9]{20,100}|AIza[0-9A-Za-z_-]{35}"
     rb"|gh[pousr]_[A-Za-z0-9]{36,100}|xox[abprs]-[A-Za-z0-9-]{10,100}|(?<=Bearer )[A-Za-z0-9._~+/-]{16,400})"
     rb"(?![A-Za-z0-9_+/=-])"
 )
-"""Keys that can be told by their look, with boundaries, so that base64 holds none by chance."""
+"""Keys that can be told by their look, with boundaries, so that base64 holds none by chance.
+
+A line of a JSON text begins after the letter of an escape such as `\\n`.
+"""
 
 _LOOKS = (b"sk-", b"gsk_", b"AIza", b"gh", b"xox", b"Bearer ")
 _SPELLED = "|".join("[-_]?".join(name) for name in sorted(_NAMES - _TOO_COMMON_IN_JSON, key=len, reverse=True)).encode()
-_FIELD = re.compile(rb'(?i)"(?:%b)"\s*:\s*"(?P<value>(?:[^"\\]|\\.)+)"' % _SPELLED)
+_FIELD = re.compile(
+    # The `token` of a log probability is a piece of the answer.
+    rb'(?i)"(?:%b)"\s*:\s*"(?P<value>(?:[^"\\]|\\.)+)"(?!\s*,\s*"(?:bytes|logprob)")' % _SPELLED
+)
 _NESTED_FIELD = re.compile(rb'(?i)\\"(?:%b)\\"\s*:\s*\\"(?P<value>(?:(?!\\").)+)\\"' % _SPELLED)
 """The fields of JSON that hold a secret, in a body and in JSON that a body carries as text."""
 
@@ -91,7 +98,7 @@ class Redactor:
                 parts = parts._replace(query=urlencode(query))
         if "@" in parts.netloc:
             parts = parts._replace(netloc=parts.netloc.rpartition("@")[2])
-        return self.text(urlunsplit(parts)) if self._seen else urlunsplit(parts)
+        return self.text(urlunsplit(parts))
 
     def _body(self, body: bytes, *, form: bool = False) -> bytes:
         for secret in self._seen:

@@ -107,8 +107,25 @@ def _folder(name: str, value: Any, root: Path, origin: str) -> Path:
 
 
 def _paths(name: str, value: Any, _root: Path, origin: str) -> tuple[str, ...]:
+    return json_paths(value, f"{name} = {value!r} in {origin}")
+
+
+def json_paths(value: object, what: str) -> tuple[str, ...]:
+    """The JSON paths in a list of them; `what` says in an error where it stands.
+
+    Raises:
+        SettingsError: it is no list of texts, or one of them is no JSON path.
+    """
     if not isinstance(value, list | tuple) or not all(isinstance(path, str) for path in value):
-        raise SettingsError(f'{name} = {value!r} in {origin} must be a list of JSON paths, such as ["$.metadata.id"]')
+        raise SettingsError(f'{what} must be a list of JSON paths, such as ["$.metadata.id"]')
+    if value:
+        import jsonpath
+
+        for path in value:
+            try:
+                jsonpath.compile(path)
+            except jsonpath.JSONPathError as error:
+                raise SettingsError(f"{what}: {path!r} is no JSON path: {str(error).splitlines()[0]}") from None
     return tuple(value)
 
 

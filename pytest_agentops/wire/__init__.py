@@ -6,6 +6,7 @@ server sent; what it cannot read it leaves empty, with the reason in `ModelCall.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -48,7 +49,10 @@ def error_of(exchange: Exchange) -> CallError | None:
         return CallError(failure.message, code=failure.kind) if failure else CallError("no response was captured")
     if exchange.response.status < 400:
         return None
-    return error_from(exchange.response.json, text(exchange.response.body)[:500], exchange.response.status)
+    body = exchange.response.json
+    # JSON is written anew, since a cassette keeps its value and not its spaces.
+    otherwise = text(exchange.response.body) if body is None else json.dumps(body, ensure_ascii=False)
+    return error_from(body, otherwise[:500], exchange.response.status)
 
 
 def error_from(body: Any, otherwise: str = "", status: int | None = None) -> CallError:
