@@ -329,36 +329,49 @@ _watch = _Watch()
 @contextmanager
 def watching(recording: Recording) -> Iterator[Recording]:
     """Let this recording see the requests of this task, and of the tasks and threads started from it."""
+    with in_background(recording):
+        token = _current.set(recording)
+        try:
+            yield recording
+        finally:
+            # A recording may be closed in another context than it was opened in, whose value is not ours to reset.
+            if _current.get() is recording:
+                _current.set(token.old_value if token.old_value is not token.MISSING else None)
+
+
+@contextmanager
+def in_background(recording: Recording) -> Iterator[Recording]:
+    """Keep this recording open without giving it this task: it sees what is done while it is in the foreground."""
     _watch.enter(recording)
-    token = _current.set(recording)
     try:
         yield recording
     finally:
-        # A recording may be closed from another context than it was opened in, whose value is not ours to reset.
-        if _current.get() is recording:
-            _current.set(token.old_value if token.old_value is not token.MISSING else None)
         recording.close()
         _watch.leave(recording)
 
 
 @contextmanager
-def paused(recording: Recording) -> Iterator[None]:
-    """Give way: what is not known to belong to this recording belongs to another one meanwhile."""
-    recording.paused, before = True, recording.paused
-    token = _current.set(None) if _current.get() is recording else None
+def foreground(recording: Recording) -> Iterator[None]:
+    """Let what happens here belong to this open recording, such as a shared fixture's; the others pause meanwhile."""
+    before = [(each, each.paused) for each in _watch.open]
+    for each, _ in before:
+        each.paused = each is not recording
+    token = _current.set(recording)
     try:
         yield
     finally:
-        recording.paused = before
-        if token is not None:
-            _current.set(recording)
+        _current.reset(token)
+        for each, paused in before:
+            each.paused = paused
+        recording.paused = True
 
 
 def owner(*, stray: bool = True) -> Recording | None:
     """The recording that what happens here and now belongs to; None when nobody asked to see it.
 
     Raises:
-        StrayRequest: the thread was started by a test that has ended, unless `stray` is false.
+        StrayRequest: the thread was started by a test that has ended, unless `stray` is false: then it is no request
+            that is asked about, and nothing is raised or found.
     """
     recording = _current.get()
     if recording is not None and not recording.closed:
@@ -377,7 +390,7 @@ def owner(*, stray: bool = True) -> Recording | None:
     candidates = [candidate for candidate in _watch.open if not candidate.paused]
     if len(candidates) == 1:
         return candidates[0]
-    for candidate in candidates:
+    for candidate in candidates if stray else ():
         candidate.findings.append(
             Finding("unknown_endpoint", "a request was made that could belong to several open recordings")
         )

@@ -31,7 +31,7 @@ from vcr.request import Request as VcrRequest
 from vcr.serializers import yamlserializer
 
 from pytest_agentops.assembly import trace_of
-from pytest_agentops.capture import Recording, watching
+from pytest_agentops.capture import Recording, in_background, watching
 from pytest_agentops.errors import CassetteMiss, CassetteMissing, CassetteUnplayed, CassetteUnreadable
 from pytest_agentops.exchange import (
     Exchange,
@@ -605,7 +605,7 @@ class Session:
         self.path, self.draft, self.mode = path, draft, mode
         self.saved: Path | None = None
         """Where this run was saved, once it is closed; None when there was nothing to save."""
-        self._had = load(path) if mode != "live" and path.exists() else None
+        self._had = _existing(path, mode)
         self._ignore = tuple(ignore)
         self.cassette = Cassette(path, self._tape(), mode=mode, test=name, ignore=ignore)
         self.cassette.strict = mode == "none" or (mode == "once" and self._had is not None)
@@ -621,6 +621,13 @@ class Session:
     def open(self) -> Iterator[Session]:
         """Watch the clients; where there is something to replay, a missing key does not matter."""
         with watching(self.recording), _stand_in_keys(self.replays or bool(self.cassette.tape.exchanges)):
+            yield self
+
+    @contextmanager
+    def open_in_background(self) -> Iterator[Session]:
+        """The same for a shared fixture, which is in the foreground only while it is set up and torn down."""
+        self.recording.paused = True
+        with in_background(self.recording), _stand_in_keys(self.replays or bool(self.cassette.tape.exchanges)):
             yield self
 
     def check(self, *, teardown: bool = False) -> None:
@@ -683,6 +690,17 @@ class Session:
 
     def _keys(self, tape: Tape) -> Counter[bytes]:
         return Counter(request_key(exchange.request, self._ignore) for exchange in tape.exchanges)
+
+
+def _existing(path: Path, mode: RecordMode) -> Tape | None:
+    if mode == "live" or not path.exists():
+        return None
+    try:
+        return load(path)
+    except CassetteUnreadable:
+        if mode == "all":  # What is recorded anew may have been beyond reading.
+            return None
+        raise
 
 
 _STAND_INS = ("OPENAI_API_KEY",)

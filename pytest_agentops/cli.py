@@ -43,16 +43,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"pytest-agentops {version('pytest-agentops')}")
     areas = parser.add_subparsers(title="what to look at", metavar="AREA", required=True)
 
-    cassettes = areas.add_parser("cassettes", help="recorded exchanges").add_subparsers(metavar="COMMAND", required=True)
+    cassettes = _area(areas, "cassettes", "recorded exchanges")
     listing = _command(cassettes, "list", "every cassette below a folder, with its size, outcome and models", _list)
     listing.add_argument("paths", nargs="*", type=Path, help="folders or files (default: this folder)")
     showing = _command(cassettes, "show", "the exchanges of one cassette, one line each", _show)
     showing.add_argument("path", type=Path, help="a cassette")
 
-    traces = areas.add_parser("traces", help="what an agent did").add_subparsers(metavar="COMMAND", required=True)
+    traces = _area(areas, "traces", "what an agent did")
     telling = _command(traces, "show", "a trace as a tree: model calls, tool calls, results, answers, findings", _tell)
     telling.add_argument("path", type=Path, help="a cassette, or a trace that was saved as JSON")
     return parser
+
+
+def _area(areas: Any, name: str, about: str) -> Any:
+    return areas.add_parser(name, help=about, description=about).add_subparsers(metavar="COMMAND", required=True)
 
 
 def _command(commands: Any, name: str, about: str, run: Any) -> argparse.ArgumentParser:
@@ -157,7 +161,8 @@ def _table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
             continue
         date = (row["recorded"] or "no date")[:10]
         models = ", ".join(row["models"]) or "no model"
-        yield f"{row['cassette']:<{width}}  {row['exchanges']:>4}  {row['outcome'] or 'foreign':<7} {date:<10}  {models}"
+        outcome = row["outcome"] or "foreign"
+        yield f"{row['cassette']:<{width}}  {row['exchanges']:>4}  {outcome:<7} {date:<10}  {models}"
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
+import shlex
 import sys
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack
@@ -61,6 +63,7 @@ class _Run:
 
 _RUN = pytest.StashKey[_Run]()
 _SETTINGS = pytest.StashKey["Settings"]()
+_CURRENT = pytest.StashKey[pytest.Item]()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -76,24 +79,30 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
     """Open the recording before any fixture of the test is set up."""
     if _is_ours(item):
-        from pytest_agentops.errors import AgentopsError
+        from pytest_agentops.errors import CassetteUnreadable
 
         try:
             session = _new_session(item)
-        except AgentopsError as error:
-            pytest.fail(str(error), pytrace=False)
+        except CassetteUnreadable as error:
+            again = f"pytest {shlex.quote(item.nodeid)} --agentops-record=all"
+            pytest.fail(f"{error}\n  to record it again: {again}", pytrace=False)
         run = item.stash[_RUN] = _Run(session, ExitStack())
         run.stack.enter_context(session.open())
+    item.config.stash[_CURRENT] = item
     return (yield)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """A miss that the agent swallowed, or an answer that nobody asked for, fails the test."""
-    result = yield
-    if run := item.stash.get(_RUN, None):
+    run = item.stash.get(_RUN, None)
+    try:
+        result = yield
+    finally:
+        if run is not None:
+            run.session.begin_teardown()
+    if run is not None:
         _check(run.session)
-        run.session.begin_teardown()
     return result
 
 
@@ -134,6 +143,64 @@ def pytest_runtest_makereport(
         # What stands in a report's dict travels from xdist's workers to the controller.
         report.__dict__["agentops"] = _figures(run)
     return report
+
+
+# --- shared fixtures -------------------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
+) -> Generator[None, object, object]:
+    """What a shared fixture of the project asks belongs to a recording of its own, not to the test that came first."""
+    item = request.config.stash.get(_CURRENT, None)
+    if fixturedef.scope == "function" or item is None or item.stash.get(_RUN, None) is None:
+        return (yield)
+    home = _home(fixturedef, request)
+    if home is None:
+        return (yield)
+    from pytest_agentops.capture import foreground
+
+    session = _new_session(item, path=home)
+    run = _Run(session, ExitStack())
+    run.stack.enter_context(session.open_in_background())
+    fixturedef.addfinalizer(lambda: _end_shared(run))
+    try:
+        with foreground(session.recording):
+            result = yield
+    except BaseException:
+        run.failed = True
+        raise
+    # Finalizers run last in, first out: this one before the fixture's own teardown, the other one after it.
+    teardown = ExitStack()
+    fixturedef.addfinalizer(lambda: teardown.enter_context(foreground(session.recording)))
+    run.stack.push(teardown)
+    session.begin_teardown()
+    if session.cassette.misses:
+        run.failed = True
+        _check(session)
+    return result
+
+
+def _end_shared(run: _Run) -> None:
+    run.stack.close()
+    run.session.close("failed" if run.failed else "passed")
+    if not run.failed:
+        _check(run.session, teardown=True)
+
+
+def _home(fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest) -> Path | None:
+    """Where the cassette of a shared fixture is: `cassettes/<stem>/fixtures/` beside the file that defines it."""
+    code = getattr(inspect.unwrap(fixturedef.func), "__code__", None)
+    if code is None or not _is_under(code.co_filename, request.config.rootpath):
+        return None
+    file = Path(code.co_filename)
+    index = getattr(request, "param_index", 0)
+    name = f"{fixturedef.argname}[{index}]" if hasattr(request, "param") else fixturedef.argname
+    return file.parent / "cassettes" / file.stem / "fixtures" / f"{name}.yaml"
+
+
+# --- one test, continued ---------------------------------------------------------------------------------------------
 
 
 def _is_ours(item: pytest.Item) -> bool:
@@ -178,7 +245,8 @@ def _section(run: _Run) -> Generator[str, None, None]:
         yield from miss_lines(miss)
     if run.session.mode == "once" and not run.session.replays and run.session.recording.exchanges:
         yield "this run is kept as a draft: the next run reuses its replies and pays only for what is new"
-        yield f"to ask the model again: pytest {run.session.recording.name!r} --agentops-record=all"
+        again = f"pytest {shlex.quote(run.session.recording.name)} --agentops-record=all"
+        yield f"to ask the model again: {again}"
 
 
 def _figures(run: _Run) -> dict[str, Any]:
@@ -195,12 +263,13 @@ def _figures(run: _Run) -> dict[str, Any]:
     }
 
 
-def _new_session(item: pytest.Item) -> Session:
+def _new_session(item: pytest.Item, *, path: Path | None = None) -> Session:
     from pytest_agentops.cassette import Session
 
     settings = _settings(item.config)
     marked = _marked(item)
-    path = item.path.parent / marked["cassette"] if "cassette" in marked else cassette_path(item)
+    if path is None:
+        path = item.path.parent / marked["cassette"] if "cassette" in marked else cassette_path(item)
     option = item.config.getoption("--agentops-record")
     return Session(
         path,
