@@ -44,7 +44,7 @@ def trace_of(
             failed.remove(call)
     model_calls = tuple(_answered([call.decoded(recorded) for call in calls]))
     findings = [*unknown, *(finding for call in model_calls for finding in _findings(call))]
-    if model_calls and not any(not call.tool_calls and call.error is None for call in model_calls):
+    if model_calls and not any(call.is_answer for call in model_calls):
         findings.append(Finding("no_response", "no model call ended in an answer", model_calls[-1].number))
     return Trace(
         model_calls=model_calls,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import os
 import re
@@ -27,7 +28,7 @@ _WIDTH = 100
 
 def mismatch_lines(mismatch: Mismatch) -> Iterator[str]:
     """Why an expectation does not hold; the first line is the comparison itself."""
-    yield f"trajectory == {mismatch.expectation!r}"
+    yield f"trajectory == {_cut(repr(mismatch.expectation), 3 * _WIDTH)}"
     yield from _indented(_reasons(mismatch))
 
 
@@ -55,6 +56,12 @@ def trajectory_lines(left: Trajectory, right: Trajectory) -> Iterator[str]:
         if here != there:
             yield f"  step {index}: {', '.join(map(_shown, here)) or 'nothing'}"
             yield f"  instead of {', '.join(map(_shown, there)) or 'nothing'}"
+
+
+def agreement_lines(trajectory: Trajectory, other: object) -> Iterator[str]:
+    """What happened, where it is what should not have been."""
+    yield f"trajectory != {_cut(repr(other), 3 * _WIDTH)}"
+    yield f"  it holds; {_happened(trajectory)}"
 
 
 def _reasons(mismatch: Mismatch) -> Iterator[str]:
@@ -86,18 +93,35 @@ def _rows(rows: Sequence[Row]) -> Iterator[str]:
     ]
     yield "calls: " + ", ".join(f"{count} {what}" for count, what in counts if count)
     moved = {id(wanted): call for wanted in missing for call in extra if wanted.mismatches(call) is None}
-    for row in rows:
-        if row.actual is None:
-            elsewhere = moved.get(id(row.expected))
-            where = f"  (it was asked for in step {elsewhere.step}, out of order)" if elsewhere else ""
-            yield f"- {row.expected!r}{where}"
-        elif row.expected is None:
-            yield f"+ {_shown(row.actual)}"
-        elif row.agrees:
-            yield f"  {_shown(row.actual)}"
+    for agree, group in itertools.groupby(enumerate(rows), key=lambda numbered: numbered[1].agrees):
+        stretch = list(group)
+        if agree:
+            starts, ends = stretch[0][0] == 0, stretch[-1][0] == len(rows) - 1
+            yield from _agreeing([row for _, row in stretch], before=not starts, after=not ends)
         else:
-            yield f"~ {_shown(row.actual)}"
-            yield from (f"    {difference}" for difference in row.expected.mismatches(row.actual) or ())
+            for _, row in stretch:
+                yield from _row(row, moved)
+
+
+def _agreeing(rows: Sequence[Row], *, before: bool, after: bool) -> Iterator[str]:
+    """Calls that are as expected: those beside a difference, and how many others; pytest shows few lines."""
+    lines = [f"  {_shown(row.actual)}" for row in rows if row.actual]
+    hidden = lines[before : len(lines) - after]
+    if len(hidden) > 1:
+        lines[before : len(lines) - after] = [f"  ... {len(hidden)} more as expected"]
+    yield from lines
+
+
+def _row(row: Row, moved: Mapping[int, ToolCall]) -> Iterator[str]:
+    if row.actual is None:
+        elsewhere = moved.get(id(row.expected))
+        where = f"  (it was asked for in step {elsewhere.step}, out of order)" if elsewhere else ""
+        yield f"- {row.expected!r}{where}"
+    elif row.expected is None:
+        yield f"+ {_shown(row.actual)}"
+    else:
+        yield f"~ {_shown(row.actual)}"
+        yield from (f"    {difference}" for difference in row.expected.mismatches(row.actual) or ())
 
 
 def _out_of_order(mismatch: NotInOrder) -> Iterator[str]:
@@ -105,6 +129,8 @@ def _out_of_order(mismatch: NotInOrder) -> Iterator[str]:
     matching = [call for call in mismatch.trajectory if wanted.mismatches(call) is None]
     if not matching:
         yield from _nowhere(wanted, mismatch.trajectory)
+    elif found and matching[-1] is found[-1]:
+        yield f"{wanted!r} was not asked for again after {_shown(found[-1])} (step {found[-1].step})"
     elif found and matching[-1].step == found[-1].step:
         yield f"{wanted!r} was asked for in the same step as {_shown(found[-1])} (step {found[-1].step}), not after it"
     elif found:
@@ -115,7 +141,7 @@ def _out_of_order(mismatch: NotInOrder) -> Iterator[str]:
 def _nowhere(wanted: ExpectedCall, trajectory: Trajectory) -> Iterator[str]:
     same_name = [call for call in trajectory if call.name == wanted.name]
     if not same_name:
-        near = difflib.get_close_matches(wanted.name, {call.name for call in trajectory}, 1)
+        near = difflib.get_close_matches(wanted.name, dict.fromkeys(call.name for call in trajectory), 1)
         yield f"{wanted.name!r} was never called" + (f"; did you mean {near[0]!r}?" if near else "")
         return
     times = "once" if len(same_name) == 1 else f"{len(same_name)} times"
@@ -343,6 +369,8 @@ def explained(op: str, left: object, right: object) -> list[str] | None:
         expectation = left.expectation(right)
         mismatch = expectation.mismatch(left) if isinstance(expectation, Expectation) else None
         return list(mismatch_lines(mismatch)) if mismatch else None
+    if isinstance(left, Trajectory) and op == "!=":
+        return list(agreement_lines(left, right))
     if isinstance(right, Trajectory) and op in ("in", "not in"):
         wanted = ExpectedCall(left, {}) if isinstance(left, str) else left
         if isinstance(wanted, ExpectedCall):

@@ -75,9 +75,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         _marked(item)
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
-    """Open the recording before any fixture of the test is set up."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Open the recording before any fixture of the test is set up.
+
+    It is no wrapper: one that fails before it yields keeps the wrappers of other plugins from their own setup.
+    """
     if _is_ours(item):
         from pytest_agentops.errors import CassetteUnreadable
 
@@ -85,11 +88,10 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
             session = _new_session(item)
         except CassetteUnreadable as error:
             again = f"pytest {shlex.quote(item.nodeid)} --agentops-record=all"
-            pytest.fail(f"{error}\n  to record it again: {again}", pytrace=False)
+            raise pytest.fail.Exception(f"{error}\n  to record it again: {again}", pytrace=False) from None
         run = item.stash[_RUN] = _Run(session, ExitStack())
         run.stack.enter_context(session.open())
     item.config.stash[_CURRENT] = item
-    return (yield)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -215,7 +217,8 @@ def _check(session: Session, *, teardown: bool = False) -> None:
     try:
         session.check(teardown=teardown)
     except CassetteError as error:
-        pytest.fail(str(error), pytrace=False)
+        # From None: pytest shows each exception of a chain, and this one's message is the whole story.
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
 def _explain_miss(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
@@ -415,4 +418,5 @@ def _summary(figures: list[dict[str, Any]]) -> str:
     if unpriced:
         dollars = f"no known price for {', '.join(unpriced)}" + (f", {dollars} for the rest" if cost else "")
     where = "live" if live == calls else f"{live} live, {calls - live} replayed" if live else "replayed"
-    return f"{calls} model calls, {sum(each['tokens'] for each in figures):,} tokens, {dollars} ({where})"
+    noun = "call" if calls == 1 else "calls"
+    return f"{calls} model {noun}, {sum(each['tokens'] for each in figures):,} tokens, {dollars} ({where})"

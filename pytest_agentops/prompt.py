@@ -26,11 +26,14 @@ if TYPE_CHECKING:
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
-_MARKER = re.compile(rf"^[ \t]*({'|'.join(ROLES)}):[ \t]*$", re.MULTILINE | re.IGNORECASE)
+_MARKER = re.compile(
+    r"(?s:\{%[-+]?\s*raw\s*[-+]?%\}.*?\{%[-+]?\s*endraw\s*[-+]?%\}|\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\})"
+    rf"|^[ \t]*(?P<role>{'|'.join(ROLES)}):[ \t]*$",
+    re.MULTILINE | re.IGNORECASE,
+)
+"""A role marker, or a stretch of Jinja2 that is passed over: a line of `{% raw %}` is text, whatever it says."""
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*$\n?", re.MULTILINE | re.DOTALL)
 _SEEN_BY_MODELS = ("model", "inputs", "outputs", "tools")
-_LARGEST = 1_000_000
-"""Characters that one multiplication may make; more is an attack or a mistake."""
 
 _nonce: ContextVar[str] = ContextVar("agentops_role_nonce")
 
@@ -87,7 +90,7 @@ class Prompt:
             PromptSyntaxError: the front matter is no YAML mapping, or the body no Jinja2.
         """
         found = _FRONT_MATTER.match(text)
-        if text.startswith("---") and not found:
+        if text.partition("\n")[0].rstrip() == "---" and not found:
             raise PromptSyntaxError(f"{path}:1: the front matter opens with --- and is never closed by another ---")
         front_matter = _yaml(found[1], path) if found else {}
         body = text[found.end() :] if found else text
@@ -129,13 +132,13 @@ class Prompt:
         Descriptions do not count; a changed partial changes everyone who includes it.
         """
         seen = {
-            **{key: _without_descriptions(self.front_matter.get(key)) for key in _SEEN_BY_MODELS},
+            **{key: _without_descriptions(self.front_matter.get(key), named=True) for key in _SEEN_BY_MODELS},
             "body": self.body,
             "partials": {name: _sha256(text) for name, text in sorted(self._partials.items())},
         }
         return f"sha256:{_sha256(json.dumps(seen, sort_keys=True, default=str))}"
 
-    def messages(self, **inputs: Any) -> list[dict[str, str]]:
+    def messages(self, /, **inputs: Any) -> list[dict[str, str]]:
         """The chat messages, as the OpenAI API takes them.
 
         Raises:
@@ -145,12 +148,12 @@ class Prompt:
         given = self._checked(inputs)
         messages = [{"role": role, "content": content} for role, content in self._rendered(given)]
         texts = tuple(message["content"] for message in messages if message["content"].strip())
-        rendered = Rendered(Render(self.name, self.version, self.digest, given), texts)
+        rendered = Rendered(Render(self.name, self.version, self.digest, _as_json(given)), texts)
         for observer in tuple(observers):
             observer(rendered)
         return messages
 
-    def render(self, **inputs: Any) -> str:
+    def render(self, /, **inputs: Any) -> str:
         """The text of a prompt with a single message.
 
         Raises:
@@ -194,21 +197,24 @@ class Prompt:
         if missing:
             raise PromptInputError(
                 f"{self.name} needs {', '.join(map(repr, missing))}\n"
-                f"  write prompts[{self.name!r}].render({', '.join(f'{name}=...' for name in missing)})"
+                f"  write prompts[{self.name!r}].messages({', '.join(f'{name}=...' for name in missing)})"
             )
         return {name: given.get(name, wanted.default) for name, wanted in declared.items()}
 
     def _rendered(self, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         from jinja2 import TemplateError
 
+        from pytest_agentops.sandbox import rendered
+
         nonce = secrets.token_hex(12)
         token = _nonce.set(nonce)
         try:
-            text = self._template.render(given)
+            text = rendered(self._template, given)
         except PromptError:
             raise
-        except (TemplateError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
-            raise PromptSyntaxError(f"{self.path}: {self._place(error)}{error}") from error
+        except (TemplateError, TypeError, ValueError, LookupError, ArithmeticError, RecursionError) as error:
+            said = f"there is no {error}" if isinstance(error, KeyError) else error
+            raise PromptSyntaxError(f"{self.path}: {self._place(error)}{said}") from error
         finally:
             _nonce.reset(token)
         before, *rest = re.split(f"\x02{nonce}:([a-z]+)\x03", text)
@@ -244,40 +250,30 @@ class Prompt:
                 if name in above:
                     raise PromptSyntaxError(f"{self.path}: include cycle: {' -> '.join((*above, name))}")
                 if name not in found:
-                    found[name] = _partial_body(self.source(name))
+                    found[name] = _partial_body(self._partial(name, path))
                     follow(found[name], name, (*above, name))
 
         follow(self.body, self.path, (self.name,))
         return found
 
+    def _partial(self, name: str, included_by: str) -> str:
+        try:
+            return self.source(name)
+        except PromptNotFound as error:
+            raise PromptNotFound(f"{included_by} includes {name!r}: {error}") from None
+
 
 def _environment(prompt: Prompt) -> Environment:
-    from jinja2 import FunctionLoader, StrictUndefined
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+    from jinja2 import FunctionLoader
 
-    class Sandbox(ImmutableSandboxedEnvironment):
-        """Jinja2's immutable sandbox, without what allocates beyond bounds."""
+    from pytest_agentops.sandbox import sandbox
 
-        intercepted_binops = frozenset(["*", "**", "%"])
-
-        def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-            if operator == "*" and _size(left) * _size(right) > _LARGEST:
-                raise ValueError("this multiplication makes a text or list of more than a million items")
-            if operator == "**" and (_size(right) > 64 or _size(left) > _LARGEST):
-                raise ValueError("this power is larger than a prompt needs")
-            if operator == "%" and isinstance(left, str) and re.search(r"%[^a-zA-Z%]*\d{4}|%[^a-zA-Z%]*\*", left):
-                raise ValueError("this format is wider than a prompt needs")
-            return super().call_binop(context, operator, left, right)
-
-    environment = Sandbox(
-        undefined=StrictUndefined,
+    environment = sandbox(
         loader=FunctionLoader(lambda name: _with_roles(_partial_body(prompt.source(name)))),
         keep_trailing_newline=True,
-        autoescape=False,
         cache_size=0,
     )
-    environment.globals.clear()
-    environment.globals.update(range=_bounded_range, __role=_role)
+    environment.globals["__role"] = _role
     environment.filters["untrusted"] = _fenced
     return environment
 
@@ -290,7 +286,11 @@ def _compiled(environment: Environment, body: str, name: str) -> Template:
 
 def _with_roles(body: str) -> str:
     """The body with each of the author's role markers turned into a call, on the same line."""
-    return _MARKER.sub(lambda marker: f"{{{{ __role('{marker[1].lower()}') }}}}", body)
+
+    def compiled(found: re.Match[str]) -> str:
+        return f"{{{{ __role('{found['role'].lower()}') }}}}" if found["role"] else found[0]
+
+    return _MARKER.sub(compiled, body)
 
 
 def _role(role: str) -> str:
@@ -305,19 +305,6 @@ def _fenced(value: object) -> str:
     while fence in text:
         fence = f"untrusted-{hashlib.sha256((fence + text).encode()).hexdigest()[:8]}"
     return f"<{fence}>\n{text}\n</{fence}>"
-
-
-def _bounded_range(*bounds: int) -> range:
-    made = range(*bounds)
-    if len(made) > 100_000:
-        raise ValueError("range() of more than 100000 items")
-    return made
-
-
-def _size(value: object) -> int:
-    if isinstance(value, str | bytes | list | tuple):
-        return len(value)
-    return abs(int(value)) if isinstance(value, int | float) and value == value and abs(value) < 1e18 else 1
 
 
 def _includes(body: str, path: str) -> Iterator[str]:
@@ -357,7 +344,7 @@ def _yaml(text: str, path: str) -> Mapping[str, Any]:
 
     try:
         data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # An impossible date is a ValueError.
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 2 if mark else 1
         problem = getattr(error, "problem", None) or error
@@ -367,12 +354,23 @@ def _yaml(text: str, path: str) -> Mapping[str, Any]:
     return data or {}
 
 
-def _without_descriptions(value: Any) -> Any:
+def _without_descriptions(value: Any, *, named: bool = False) -> Any:
+    """The value without its descriptions; in a mapping from names `description` may be the name of an input."""
     if isinstance(value, Mapping):
-        return {str(key): _without_descriptions(inner) for key, inner in value.items() if key != "description"}
+        return {
+            str(key): _without_descriptions(inner)
+            for key, inner in value.items()
+            if named or key != "description" or not isinstance(inner, str)
+        }
     if isinstance(value, list):
         return [_without_descriptions(inner) for inner in value]
     return value
+
+
+def _as_json(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The inputs as a trace and a cassette can keep them: what JSON does not know, such as a date, as its text."""
+    kept: Mapping[str, Any] = json.loads(json.dumps(given, default=str, skipkeys=True))
+    return kept
 
 
 def _sha256(text: str) -> str:
@@ -398,6 +396,6 @@ def normal_name(name: str) -> str:
         PromptNotFound: the name leaves the prompts folder.
     """
     path = PurePosixPath(name.removesuffix(".prompty"))
-    if path.is_absolute() or ".." in path.parts or not path.parts:
+    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name:
         raise PromptNotFound(f"{name!r} is no name of a prompt; names are paths inside the prompts folder")
     return str(path)

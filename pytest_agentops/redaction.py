@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from pytest_agentops.exchange import Headers, Request, Response
 
@@ -34,14 +34,14 @@ _TOO_COMMON_IN_JSON = frozenset({"key", "sig", "auth"})
 """Names that hold a secret in a query, and anything at all in a body."""
 
 _VALUES = re.compile(
-    rb"(?:(?<![A-Za-z0-9_+/-])|(?<=\\[nrt]))"
+    rb"(?:(?<![A-Za-z0-9_+/-])|(?<=\\[nrt])|(?<=\\u[0-9A-Fa-f]{4}))"
     rb"(?:sk-[A-Za-z0-9_-]{20,200}|gsk_[A-Za-z0-9]{20,100}|AIza[0-9A-Za-z_-]{35}"
     rb"|gh[pousr]_[A-Za-z0-9]{36,100}|xox[abprs]-[A-Za-z0-9-]{10,100}|(?<=Bearer )[A-Za-z0-9._~+/-]{16,400})"
     rb"(?![A-Za-z0-9_+/=-])"
 )
 """Keys that can be told by their look, with boundaries, so that base64 holds none by chance.
 
-A line of a JSON text begins after the letter of an escape such as `\\n`.
+In a JSON text what stands before one may be the last letter of an escape, such as `\\n` or `\\u003d`.
 """
 
 _LOOKS = (b"sk-", b"gsk_", b"AIza", b"gh", b"xox", b"Bearer ")
@@ -55,7 +55,7 @@ _NESTED_FIELD = re.compile(rb'(?i)\\"(?:%b)\\"\s*:\s*\\"(?P<value>(?:(?!\\").)+)
 
 
 class Redactor:
-    """Takes secrets out of requests and responses; whatever it saw in a credential header is taken out everywhere."""
+    """Takes secrets out of requests and responses; what it saw in a credential header or a query, everywhere."""
 
     def __init__(self) -> None:
         self._seen: set[bytes] = set()
@@ -73,7 +73,7 @@ class Redactor:
     def response(self, response: Response) -> Response:
         """The response as it may be kept."""
         headers = tuple(
-            (name, self._url(value) if name == "location" else value)
+            (name, self._url(value) if name == "location" else self.text(value))
             for name, value in response.headers
             if name in _KEPT_OF_RESPONSES
         )
@@ -85,23 +85,30 @@ class Redactor:
 
     def _learn(self, headers: Headers) -> None:
         for name, value in headers:
-            if name in _CREDENTIALS:
-                secret = value.removeprefix("Bearer ").strip().encode()
-                if len(secret) >= 12:  # Shorter ones are stand-ins such as "test", which occur in honest text.
-                    self._seen.add(secret)
+            if name == "cookie":
+                self._remember(*(cookie.partition("=")[2] for cookie in value.split(";")))
+            elif name in _CREDENTIALS:
+                self._remember(value.strip().rpartition(" ")[2])  # Without a scheme such as "Bearer".
+
+    def _remember(self, *secrets: str) -> None:
+        # Shorter ones are stand-ins such as "test", which occur in honest text.
+        self._seen.update(secret.encode() for secret in secrets if len(secret) >= 12)
 
     def _url(self, url: str) -> str:
         parts = urlsplit(url)
         if parts.query:
+            self._remember(*(value for name, value in _query(parts.query) if _is_secret(name)))
             query = [(name, REDACTED if _is_secret(name) else value) for name, value in _query(parts.query)]
             if query != _query(parts.query):
                 parts = parts._replace(query=urlencode(query))
         if "@" in parts.netloc:
+            self._remember(unquote(parts.password or ""))
             parts = parts._replace(netloc=parts.netloc.rpartition("@")[2])
         return self.text(urlunsplit(parts))
 
     def _body(self, body: bytes, *, form: bool = False) -> bytes:
-        for secret in self._seen:
+        # A longer secret may begin with a shorter one; and other threads may learn more meanwhile.
+        for secret in sorted(self._seen, key=len, reverse=True):
             body = body.replace(secret, REDACTED.encode())
         if any(look in body for look in _LOOKS):
             body = _VALUES.sub(REDACTED.encode(), body)

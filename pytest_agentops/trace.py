@@ -163,6 +163,7 @@ class ModelCall:
     usage: Usage | None = None
     """None when the provider did not report it."""
     finish_reason: str | None = None
+    """In the words of chat completions; empty when the answer ended without a reason, None when it broke off."""
     attempts: tuple[Attempt, ...] = ()
     """The tries in order; the last one gave the answer, or the error."""
     error: CallError | None = None
@@ -181,6 +182,11 @@ class ModelCall:
     def latency(self) -> float | None:
         """Seconds of the last attempt, as recorded; None when the recording has no times."""
         return self.attempts[-1].latency if self.attempts else None
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether it came to an answer: no error, and no tool that the caller has to run."""
+        return self.error is None and all(call.by_provider for call in self.tool_calls)
 
     @property
     def number(self) -> int:
@@ -216,14 +222,22 @@ class Trajectory(Sequence[ToolCall]):
     Two trajectories compare by content, one compares with an expectation by asking it, a list stands for `exactly`.
     """
 
-    __slots__ = ("_calls", "captured", "steps")
+    __slots__ = ("_calls", "_captured", "_steps")
 
     def __init__(self, steps: Sequence[Sequence[ToolCall]], *, captured: bool = True) -> None:
-        self.steps: tuple[tuple[ToolCall, ...], ...] = tuple(tuple(step) for step in steps if step)
+        self._steps = tuple(tuple(step) for step in steps if step)
+        self._captured = captured
+        self._calls = tuple(call for step in self._steps for call in step)
+
+    @property
+    def steps(self) -> tuple[tuple[ToolCall, ...], ...]:
         """The calls by step, without the steps that asked for none; the order inside a step means nothing."""
-        self.captured = captured
+        return self._steps
+
+    @property
+    def captured(self) -> bool:
         """Whether the recording holds anything at all."""
-        self._calls = tuple(call for step in self.steps for call in step)
+        return self._captured
 
     @property
     def trajectory(self) -> Trajectory:
@@ -249,13 +263,18 @@ class Trajectory(Sequence[ToolCall]):
     __hash__ = None  # type: ignore[assignment]  # It compares with values that have no hash of their own.
 
     def __contains__(self, wanted: object) -> bool:
-        if isinstance(wanted, ToolCall):
-            return wanted in self._calls
-        from pytest_agentops.expect.calls import expected_call
-
         if not self.captured:
             raise NothingCaptured
-        return any(expected_call(wanted).mismatches(call) is None for call in self._calls)
+        return self.count(wanted) > 0
+
+    def count(self, wanted: object) -> int:
+        """How many calls are as expected; `wanted` is what `in` takes: a tool's name or `call(...)`."""
+        from pytest_agentops.expect.calls import expected_call
+
+        if isinstance(wanted, ToolCall):
+            return self._calls.count(wanted)
+        expected = expected_call(wanted)
+        return sum(expected.mismatches(call) is None for call in self._calls)
 
     def expectation(self, other: object) -> Expectation | None:
         """What comparing with this value asks for, or None when it is no expectation at all.
@@ -329,8 +348,11 @@ class Reading:
 
     @property
     def response(self) -> Response:
-        """The final answer: the text of the last model call that asked for no tool; empty when there is none."""
-        answers = [call for call in self.model_calls if not call.tool_calls and call.error is None]
+        """The final answer: the text of the last model call that asked for no tool; empty when there is none.
+
+        A tool that the provider ran itself is not asked for: the answer stands beside it.
+        """
+        answers = [call for call in self.model_calls if call.is_answer]
         return answers[-1].response if answers else Response()
 
     @property

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from pytest_agentops.errors import NothingCaptured
+from pytest_agentops.errors import ExpectationError, NothingCaptured
 
 if TYPE_CHECKING:
     from pytest_agentops.trace import Trajectory
@@ -49,6 +49,17 @@ class Expectation(ABC):
     @abstractmethod
     def judge(self, trajectory: Trajectory) -> Mismatch | None:
         """Why this does not hold of these tool calls, or None when it does."""
+
+    def __bool__(self) -> bool:
+        """Never: an expectation alone asserts nothing, and `a == b and c` would ask b only.
+
+        Raises:
+            ExpectationError: always.
+        """
+        raise ExpectationError(
+            f"{self!r} is neither true nor false by itself\n"
+            "  compare a trajectory with it by ==, and combine expectations with & instead of `and`"
+        )
 
     def __and__(self, other: object) -> Expectation:
         return Every((*_flat(self), *_flat(other))) if isinstance(other, Expectation) else NotImplemented

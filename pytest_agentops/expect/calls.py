@@ -6,13 +6,24 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from pytest_agentops.errors import ExpectationError
 from pytest_agentops.trace import ToolCall
 
 MISSING = type("Missing", (), {"__repr__": lambda _: "nothing"})()
 """Stands for an argument that is not there, which is something else than one that is null."""
+
+
+class _Words(str):
+    """What is expected, where there is no value that could be shown."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+_UNIONS = (Union, UnionType)
 
 
 @dataclass(frozen=True)
@@ -43,9 +54,9 @@ class ExpectedCall:
         if not self.arguments:
             return None
         if call.malformed is not None:
-            return (Difference("", "arguments that are JSON", call.malformed),)
+            return (Difference("", _Words("arguments that are JSON"), call.malformed),)
         if not isinstance(call.arguments, Mapping):
-            return (Difference("", "named arguments", call.arguments),)
+            return (Difference("", _Words("named arguments"), call.arguments),)
         found = []
         for name, expected in self.arguments.items():
             found += differences(expected, call.arguments.get(name, MISSING), name)
@@ -68,7 +79,7 @@ def call(name: str, arguments: Mapping[str, Any] | None = None, /, **named: Any)
     stands.
 
     Raises:
-        ExpectationError: the name is no text, or an argument is given twice.
+        ExpectationError: the name is no text, an argument is given twice, or one is a generic type such as `list[int]`.
 
     Example:
         ```python
@@ -83,6 +94,7 @@ def call(name: str, arguments: Mapping[str, Any] | None = None, /, **named: Any)
         )
     if twice := sorted(set(arguments or ()) & set(named)):
         raise ExpectationError(f"call({name!r}, ...) has {', '.join(twice)} in the mapping and by name")
+    _refuse_generics([arguments, named])
     return ExpectedCall(name, {**(arguments or {}), **named})
 
 
@@ -126,9 +138,24 @@ def _matches(expected: Any, actual: Any) -> bool:
         return True
     if isinstance(expected, type):
         return isinstance(actual, expected) and not (expected in (int, float) and isinstance(actual, bool))
+    if get_origin(expected) in _UNIONS:
+        return any(_matches(kind, actual) for kind in get_args(expected))
     if isinstance(expected, re.Pattern):
         return isinstance(actual, str) and expected.search(actual) is not None
     return bool(expected(actual)) if callable(expected) else False
+
+
+def _refuse_generics(value: Any) -> None:
+    if isinstance(value, Mapping):
+        for inner in value.values():
+            _refuse_generics(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _refuse_generics(inner)
+    elif get_origin(value) in _UNIONS:
+        _refuse_generics(get_args(value))
+    elif get_origin(value) is not None or value is Any:
+        raise ExpectationError(f"{value!r} cannot be asked by isinstance; write a plain type, a value or a function")
 
 
 def _same_scalar(expected: Any, actual: Any) -> bool:

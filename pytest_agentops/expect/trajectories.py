@@ -174,10 +174,13 @@ def _at_least_one(name: str, calls: tuple[ExpectedCall, ...]) -> tuple[ExpectedC
 def _alignment(wanted: Sequence[ExpectedCall], trajectory: Trajectory) -> list[Row]:
     """Expected and actual calls side by side, with as many agreements as can be had in order.
 
+    The calls of one step are put into the order that the expectation names them in, since their own means nothing.
     The classic table of edit distance: an agreement costs nothing, the same tool with other arguments a little, a
     call that only one side has a full point.
     """
-    actual = list(trajectory)
+    actual: list[ToolCall] = []
+    for step in trajectory.steps:
+        actual += _as_named(step, wanted, len(actual))
     height, width = len(wanted), len(actual)
     cost = [[0.0] * (width + 1) for _ in range(height + 1)]
     for row in range(height, -1, -1):
@@ -204,6 +207,17 @@ def _alignment(wanted: Sequence[ExpectedCall], trajectory: Trajectory) -> list[R
             rows.append(Row(None, actual[column]))
             column += 1
     return rows
+
+
+def _as_named(step: Sequence[ToolCall], wanted: Sequence[ExpectedCall], before: int) -> list[ToolCall]:
+    """The calls of a step, each where the expectation stands that it meets or has the name of, the nearest ahead."""
+
+    def place(call: ToolCall) -> tuple[float, bool, int]:
+        prices = [(_price(each, call), index < before, index) for index, each in enumerate(wanted)]
+        best = min(prices, default=(3.0, True, 0))
+        return (0.0, *best[1:]) if best[0] < 1 else (1.0, True, 0)
+
+    return sorted(step, key=place) if len(step) > 1 else list(step)
 
 
 def _price(wanted: ExpectedCall, actual: ToolCall) -> float:

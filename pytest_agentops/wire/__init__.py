@@ -47,9 +47,12 @@ def error_of(exchange: Exchange) -> CallError | None:
     if exchange.response is None:
         failure = exchange.failure
         return CallError(failure.message, code=failure.kind) if failure else CallError("no response was captured")
-    if exchange.response.status < 400:
-        return None
     body = exchange.response.json
+    if exchange.response.status < 400:
+        if exchange.response.is_event_stream or isinstance(body, Mapping):
+            return None
+        what = "is no JSON object" if exchange.response.complete else "broke off"
+        return CallError(f"the answer {what}: {text(exchange.response.body)[:200]!r}", exchange.response.status)
     # JSON is written anew, since a cassette keeps its value and not its spaces.
     otherwise = text(exchange.response.body) if body is None else json.dumps(body, ensure_ascii=False)
     return error_from(body, otherwise[:500], exchange.response.status)
@@ -93,3 +96,8 @@ def items(value: object) -> list[Any]:
 def count(value: object) -> int:
     """The value if it is a whole number, else 0."""
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
+
+
+def optional_text(value: object) -> str | None:
+    """The value if it is a text that says something, else None."""
+    return value if isinstance(value, str) and value else None

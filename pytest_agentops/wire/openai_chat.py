@@ -8,9 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pytest_agentops.exchange import Exchange, Request, server_events
+from pytest_agentops.exchange import Exchange, Request, ServerEvent, server_events
 from pytest_agentops.trace import Message, ModelCall, Response, ToolCall, Usage
-from pytest_agentops.wire import count, error_from, error_of, items, mapping, provider_of, tool_call
+from pytest_agentops.wire import (
+    count,
+    error_from,
+    error_of,
+    items,
+    mapping,
+    optional_text,
+    provider_of,
+    tool_call,
+)
 
 
 def reads(request: Request) -> bool:
@@ -25,14 +34,14 @@ def decode(exchange: Exchange) -> ModelCall:
     answer: Mapping[str, Any] = {}
     if error is None and exchange.response is not None:
         if exchange.response.is_event_stream:
-            answer = _joined(event.json for event in server_events(exchange.response.body))
+            answer = _joined(server_events(exchange.response.body))
         else:
             answer = mapping(exchange.response.json)
-        if "error" in answer:
+        if answer.get("error"):
             error = error_from(answer)
     choice = mapping(next(iter(items(answer.get("choices"))), None))
     message = mapping(choice.get("message"))
-    refusal = message.get("refusal") or None
+    refusal = _text(message.get("refusal")) or None
     return ModelCall(
         id=str(answer.get("id") or f"call-{exchange.number}"),
         provider=provider_of(exchange.request),
@@ -42,10 +51,17 @@ def decode(exchange: Exchange) -> ModelCall:
         response=Response(_text(message.get("content")) or refusal or ""),
         tool_calls=_tool_calls(message),
         usage=_usage(answer.get("usage")),
-        finish_reason=choice.get("finish_reason"),
+        finish_reason=_finish_reason(choice),
         error=error,
         refusal=refusal,
     )
+
+
+def _finish_reason(choice: Mapping[str, Any]) -> str | None:
+    """Why the answer ended; some servers end it without saying why, which is an end all the same."""
+    if not choice or choice.get("ended") is False:
+        return None
+    return optional_text(choice.get("finish_reason")) or ""
 
 
 def _message(sent: Any) -> Message:
@@ -57,7 +73,7 @@ def _message(sent: Any) -> Message:
         role=str(sent.get("role") or ""),
         content=_text(content) if only_text or content is None else content,
         tool_calls=_tool_calls(sent),
-        tool_call_id=sent.get("tool_call_id"),
+        tool_call_id=optional_text(sent.get("tool_call_id")),
     )
 
 
@@ -90,30 +106,45 @@ def _usage(reported: object) -> Usage | None:
     )
 
 
-def _joined(chunks: Iterable[Any]) -> dict[str, Any]:
-    """The completion that these chunks of a stream add up to."""
+def _joined(events: Iterable[ServerEvent]) -> dict[str, Any]:
+    """The completion that the chunks of a stream add up to."""
     joined: dict[str, Any] = {}
     message: dict[str, Any] = {"content": None}
-    calls: dict[int, dict[str, Any]] = {}
-    finish_reason = None
-    for chunk in map(mapping, chunks):
+    calls: list[dict[str, Any]] = []
+    ended, finish_reason = False, None
+    for event in events:
+        ended = ended or event.data == "[DONE]"
+        chunk = mapping(event.json)
         joined.update({key: chunk[key] for key in ("id", "model", "usage", "error") if chunk.get(key)})
         for choice in map(mapping, items(chunk.get("choices"))):
-            if choice.get("index", 0) != 0:
+            if count(choice.get("index")) != 0:
                 continue
             delta = mapping(choice.get("delta"))
             for key in ("content", "refusal"):
                 if isinstance(delta.get(key), str):
                     message[key] = (message.get(key) or "") + delta[key]
             for part in map(mapping, items(delta.get("tool_calls"))):
-                _add(calls.setdefault(count(part.get("index")), {"function": {"name": "", "arguments": ""}}), part)
-            finish_reason = choice.get("finish_reason") or finish_reason
-    message["tool_calls"] = [calls[index] for index in sorted(calls)]
-    return {**joined, "choices": [{"message": message, "finish_reason": finish_reason}]}
+                _add(calls, part)
+            finish_reason = optional_text(choice.get("finish_reason")) or finish_reason
+    message["tool_calls"] = calls
+    choice = {"message": message, "finish_reason": finish_reason, "ended": ended or finish_reason is not None}
+    return {**joined, "choices": [choice]}
 
 
-def _add(call: dict[str, Any], part: Mapping[str, Any]) -> None:
-    call["id"] = part.get("id") or call.get("id")
-    for key, value in mapping(part.get("function")).items():
-        if isinstance(value, str):
-            call["function"][key] = (call["function"].get(key) or "") + value
+def _add(calls: list[dict[str, Any]], part: Mapping[str, Any]) -> None:
+    """Add a piece of a tool call to the call that it belongs to.
+
+    That is the last one of its index. Some servers give no index, or the same to every call: then a new id begins a
+    new call.
+    """
+    index, id_ = count(part.get("index")), part.get("id")
+    call = next((call for call in reversed(calls) if call["index"] == index), None)
+    if call is None or (id_ and call["id"] and id_ != call["id"]):
+        calls.append(call := {"index": index, "id": None, "type": None})
+    call["id"] = id_ or call["id"]
+    call["type"] = part.get("type") or call["type"]
+    for kind in ("function", "custom"):
+        for key, value in mapping(part.get(kind)).items():
+            if isinstance(value, str):
+                whole = call.setdefault(kind, {})
+                whole[key] = whole.get(key, "") + value

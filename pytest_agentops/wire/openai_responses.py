@@ -10,7 +10,16 @@ from typing import Any
 
 from pytest_agentops.exchange import Exchange, Request, ServerEvent, server_events
 from pytest_agentops.trace import CallError, Message, ModelCall, Response, ToolCall, Usage
-from pytest_agentops.wire import count, error_from, error_of, items, mapping, provider_of, tool_call
+from pytest_agentops.wire import (
+    count,
+    error_from,
+    error_of,
+    items,
+    mapping,
+    optional_text,
+    provider_of,
+    tool_call,
+)
 
 _RESULTS = ("function_call_output", "custom_tool_call_output")
 
@@ -60,7 +69,7 @@ def _messages(asked: Mapping[str, Any]) -> Iterator[Message]:
         if kind == "message":
             yield Message(str(item.get("role") or ""), _content(item.get("content")))
         elif kind in _RESULTS:
-            yield Message("tool", _content(item.get("output")), tool_call_id=item.get("call_id"))
+            yield Message("tool", _content(item.get("output")), tool_call_id=optional_text(item.get("call_id")))
         elif calls := tuple(_tool_calls([item])):
             yield Message("assistant", "", calls)
 
