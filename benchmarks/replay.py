@@ -19,8 +19,9 @@ from typing import Any
 import httpx2
 import vcr
 
-from pytest_agentops.cassette import Session, Tape, dumps
+from pytest_agentops.cassette import Session
 from pytest_agentops.exchange import Exchange, Request, Response, Timing
+from pytest_agentops.tape import Tape, dumps
 
 _URL = "https://api.openai.com/v1/chat/completions"
 _HEADERS = (("content-type", "application/json"),)
@@ -37,7 +38,7 @@ def lines() -> Iterator[str]:
             ours, floor, stock, last = _measure(path, size)
             per_call[size] = ours
             yield f"{size:>5} exchanges  ours {ours:.3f} ms   floor {floor:.3f} ms ({ours / floor:.1f}x)"
-            yield f"      vcrpy {stock:.1f} ms ({stock / ours:.0f}x ours), at its end {last:.1f} ms ({last / ours:.0f}x)"
+            yield f"     vcrpy {stock:.1f} ms ({stock / ours:.0f}x ours), at the end {last:.1f} ms ({last / ours:.0f}x)"
     yield f"growth: a call from 1,000 exchanges costs {per_call[1000] / per_call[10]:.2f}x one from 10"
 
 

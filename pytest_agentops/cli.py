@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_agentops.errors import AgentopsError, CassetteMissing, CassetteUnreadable, UsageError
 
 if TYPE_CHECKING:
-    from pytest_agentops.cassette import Tape
+    from pytest_agentops.tape import Tape
     from pytest_agentops.trace import Trace
 
 _NOT_SEARCHED = {".git", ".venv", "venv", "node_modules", ".tox", ".nox", ".agentops"}
@@ -67,7 +67,7 @@ def _command(commands: Any, name: str, about: str, run: Any) -> argparse.Argumen
 
 
 def _list(options: argparse.Namespace) -> int:
-    from pytest_agentops.cassette import load
+    from pytest_agentops.tape import load
 
     rows, broken = [], 0
     for path in _cassettes(options.paths or [Path()]):
@@ -84,8 +84,8 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> int:
-    from pytest_agentops.cassette import load
     from pytest_agentops.explain import exchange_line
+    from pytest_agentops.tape import load
 
     tape = load(options.path)
     if options.json:

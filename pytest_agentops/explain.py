@@ -12,15 +12,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_agentops.cassette import ABSENT, Change, Miss, Unplayed, changes, is_loopback
+from pytest_agentops.cassette import Miss, Unplayed
 from pytest_agentops.errors import UnknownFigure
 from pytest_agentops.exchange import Exchange, Request
 from pytest_agentops.expect import Expectation, Mismatch, NotEvery
 from pytest_agentops.expect.calls import ExpectedCall
 from pytest_agentops.expect.trajectories import Happened, NotExactly, NotInOrder, Row
+from pytest_agentops.matching import ABSENT, Change, changes, is_loopback
 from pytest_agentops.trace import Step, ToolCall, Trace, Trajectory
 
 _WIDTH = 100
+_MOST_ROWS = 6
+"""Rows of a comparison that are shown whole: pytest cuts an explanation after eight lines."""
 
 
 # --- mismatches ------------------------------------------------------------------------------------------------------
@@ -95,7 +98,7 @@ def _rows(rows: Sequence[Row]) -> Iterator[str]:
     moved = {id(wanted): call for wanted in missing for call in extra if wanted.mismatches(call) is None}
     for agree, group in itertools.groupby(enumerate(rows), key=lambda numbered: numbered[1].agrees):
         stretch = list(group)
-        if agree:
+        if agree and len(rows) > _MOST_ROWS:
             starts, ends = stretch[0][0] == 0, stretch[-1][0] == len(rows) - 1
             yield from _agreeing([row for _, row in stretch], before=not starts, after=not ends)
         else:
@@ -104,7 +107,7 @@ def _rows(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _agreeing(rows: Sequence[Row], *, before: bool, after: bool) -> Iterator[str]:
-    """Calls that are as expected: those beside a difference, and how many others; pytest shows few lines."""
+    """Calls that are as expected: those beside a difference, and how many others."""
     lines = [f"  {_shown(row.actual)}" for row in rows if row.actual]
     hidden = lines[before : len(lines) - after]
     if len(hidden) > 1:
@@ -119,6 +122,8 @@ def _row(row: Row, moved: Mapping[int, ToolCall]) -> Iterator[str]:
         yield f"- {row.expected!r}{where}"
     elif row.expected is None:
         yield f"+ {_shown(row.actual)}"
+    elif row.agrees:
+        yield f"  {_shown(row.actual)}"
     else:
         yield f"~ {_shown(row.actual)}"
         yield from (f"    {difference}" for difference in row.expected.mismatches(row.actual) or ())
@@ -208,7 +213,7 @@ def _nearest(nearest: Exchange, miss: Miss) -> Iterator[str]:
         yield f"  closest   #{nearest.number} goes to {recorded.method} {recorded.url}"
     elif found:
         places = ", ".join(change.pointer or "the whole body" for change in found[:3])
-        more = f" and {len(found) - 3} more places" if len(found) > 3 else ""
+        more = f" and {_counted(len(found) - 3, 'more place')}" if len(found) > 3 else ""
         yield f"  closest   #{nearest.number} differs in {places}{more}"
     elif recorded.location.query != asked.location.query:
         yield f"  closest   #{nearest.number} has the query {recorded.location.query!r}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import re
 import shlex
 import sys
 from collections.abc import Generator, Mapping
@@ -29,6 +30,8 @@ _MARKER = (
 )
 _MARKED = ("record", "cassette", "ignore")
 _LONGEST_NAME = 120
+_REFUSED = re.compile(r'[\x00-\x1f\x7f"%*/:<>?\\|]')
+"""Characters that one file system or another refuses in a name, and the one that encodes them."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -127,7 +130,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
     return result
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -136,8 +139,15 @@ def pytest_runtest_makereport(
     run = item.stash.get(_RUN, None)
     if run is None:
         return report
+    xfailed = report.skipped and hasattr(report, "wasxfail")
+    if xfailed and run.session.cassette.misses:
+        # Without a recorded reply the agent did not run; that is not the failure that was expected.
+        report.outcome = "failed"
+        del report.wasxfail
+        report.longrepr = str(call.excinfo.value) if call.excinfo else None
+        xfailed = False
     run.failed |= report.failed
-    run.skipped |= report.skipped
+    run.skipped |= report.skipped and not xfailed
     if report.failed:
         _explain_miss(item, call, report)
         report.sections.append(("agentops", "\n".join(_section(run))))
@@ -243,8 +253,13 @@ def _is_under(path: object, root: Path) -> bool:
 def _section(run: _Run) -> Generator[str, None, None]:
     from pytest_agentops.explain import miss_lines, trace_lines
 
-    yield from trace_lines(run.session.recording.freeze())
-    for miss in run.session.cassette.misses[1:]:
+    misses = run.session.cassette.misses
+    trace = run.session.recording.freeze()
+    if trace.captured or not misses:
+        yield from trace_lines(trace)
+    else:
+        yield "no request was answered"
+    for miss in misses[1:]:
         yield from miss_lines(miss)
     if run.session.mode == "once" and not run.session.replays and run.session.recording.exchanges:
         yield "this run is kept as a draft: the next run reuses its replies and pays only for what is new"
@@ -290,9 +305,10 @@ def cassette_path(item: pytest.Item) -> Path:
     """
     named, bracket, parameters = item.nodeid.partition("::")[2].partition("[")
     name = named.replace("::", ".") + bracket + parameters
-    name = quote(name or item.name, safe=" !#$&'()+,;=@[]{}~").strip()
+    name = _REFUSED.sub(lambda found: quote(found[0], safe=""), name or item.name).strip()
     if len(name.encode()) > _LONGEST_NAME:
-        name = f"{name[: _LONGEST_NAME - 13]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+        short = name.encode()[: _LONGEST_NAME - 13].decode(errors="ignore")
+        name = f"{short}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
     return item.path.parent / "cassettes" / item.path.stem / f"{name}.yaml"
 
 

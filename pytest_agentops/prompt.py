@@ -217,10 +217,11 @@ class Prompt:
             raise PromptSyntaxError(f"{self.path}: {self._place(error)}{said}") from error
         finally:
             _nonce.reset(token)
-        before, *rest = re.split(f"\x02{nonce}:([a-z]+)\x03", text)
+        before, *messages = text.split(f"\x02{nonce}:")
         if before.strip():
             yield "system", before.strip("\n")
-        for role, content in zip(rest[::2], rest[1::2], strict=True):
+        for message in messages:
+            role, _, content = message.partition("\x03")
             yield role, content.strip("\n")
 
     def _place(self, error: BaseException) -> str:
@@ -301,10 +302,15 @@ def _fenced(value: object) -> str:
     """The text between two delimiters that it cannot close, since it does not contain them."""
     text = str(value)
     # The same text gets the same fence, so that the same question is the same request.
-    fence = f"untrusted-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    fence = _fence(text)
     while fence in text:
-        fence = f"untrusted-{hashlib.sha256((fence + text).encode()).hexdigest()[:8]}"
+        fence = _fence(fence + text)
     return f"<{fence}>\n{text}\n</{fence}>"
+
+
+def _fence(text: str) -> str:
+    # A text may hold half of a surrogate pair, which UTF-8 does not have.
+    return f"untrusted-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}"
 
 
 def _includes(body: str, path: str) -> Iterator[str]:

@@ -448,7 +448,7 @@ class Trace(Reading):
             CassetteMissing: there is no such file.
             CassetteUnreadable: it is not a cassette, or a damaged one.
         """
-        from pytest_agentops.cassette import load
+        from pytest_agentops.tape import load
 
         return load(Path(path)).trace()
 
@@ -459,7 +459,7 @@ class Trace(Reading):
         Raises:
             CassetteUnreadable: it is not a cassette, or a damaged one.
         """
-        from pytest_agentops.cassette import loads
+        from pytest_agentops.tape import loads
 
         return loads(text).trace()
 

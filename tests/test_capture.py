@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -34,6 +35,7 @@ from pytest_agentops.testing import (
     ScriptedRequest,
     ToolRequest,
 )
+from pytest_agentops.trace import Trace
 
 Start = Callable[..., ScriptedModel]
 
@@ -698,3 +700,34 @@ def test_an_exchange_is_a_value_that_json_bodies_are_read_from(scripted_model: S
     assert isinstance(exchange, Exchange)
     assert exchange.request.json == json.loads(exchange.request.body) == question("hello")
     assert not exchange.failed
+
+
+def test_a_request_that_the_caller_gave_up_is_given_up_again(tmp_path: Path, scripted_model: Start) -> None:
+    """A tripwire cancels the slow call; on replay the call waits for the tripwire as it did."""
+    model = scripted_model(lambda request: Says("late", latency=30) if request.prompt == "slow" else Says("quick"))
+
+    async def run(session: Session) -> None:
+        with session.open():
+            async with httpx2.AsyncClient() as client:
+                slow = asyncio.ensure_future(client.post(f"{model.base_url}/chat/completions", json=question("slow")))
+                await asyncio.sleep(0.2)
+                slow.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await slow
+                assert (
+                    await client.post(f"{model.base_url}/chat/completions", json=question("quick"))
+                ).status_code == 200
+        session.check()
+        session.close("passed")
+
+    asyncio.run(run(Session(tmp_path / "x.yaml", mode="once", name="test")))
+    recorded = Trace.from_cassette(tmp_path / "x.yaml")
+    model.close()
+    again = Session(tmp_path / "x.yaml", mode="none", name="test")
+    asyncio.run(run(again))
+
+    assert [str(call.error) for call in recorded.model_calls] == [
+        "Cancelled the caller did not wait for the answer",
+        "None",
+    ]
+    assert replace(again.recording.freeze(), source="imported") == recorded

@@ -25,9 +25,11 @@ from hypothesis import strategies as st
 from openai import AsyncOpenAI, OpenAI
 from vcr.serializers import yamlserializer
 
-from pytest_agentops.cassette import Cassette, Session, Tape, changes, dumps, load, loads, request_key
+from pytest_agentops.cassette import Cassette, Session
 from pytest_agentops.errors import CassetteMiss, CassetteMissing, CassetteUnplayed, CassetteUnreadable
 from pytest_agentops.exchange import Exchange, Failure, Request, Response, Timing, parse_json, server_events
+from pytest_agentops.matching import changes, request_key
+from pytest_agentops.tape import Tape, dumps, load, loads
 from pytest_agentops.testing import (
     Asks,
     Disconnects,

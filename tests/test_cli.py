@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from pytest_agentops.cassette import Tape, dumps
 from pytest_agentops.exchange import Exchange, Failure, Request, Response, Timing
+from pytest_agentops.tape import Tape, dumps
 from pytest_agentops.testing import TinyProject
 
 JSON = (("content-type", "application/json"),)

@@ -57,7 +57,7 @@ def blocks(language: str) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("place", "code"), blocks("python"), ids=[place for place, _ in blocks("python")])
 def test_an_example_passes_live_and_replayed(place, code, tiny_project):
-    [prompt] = [block for block in re.findall(r"^```\n(---\n.*?)^```$", PAGES_TEXT, re.MULTILINE | re.DOTALL)]
+    [prompt] = re.findall(r"^```\n(---\n.*?)^```$", PAGES_TEXT, re.MULTILINE | re.DOTALL)
     tiny_project.write("support.py", SUPPORT)
     (tiny_project.path / "prompts" / "support").mkdir(parents=True)
     (tiny_project.path / "prompts" / "support" / "agent.prompty").write_text(prompt, encoding="utf-8")

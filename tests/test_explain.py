@@ -428,7 +428,7 @@ def test_a_miss_shows_the_words_that_differ_in_a_long_text():
 
     assert miss(request(words.replace("friendly", "formal")), exchange(2, words)).splitlines()[3:5] == [
         "  closest   #2 differs in /messages/0/content",
-        "            of ACME. Be [-friendly-] {+formal+} and brief,",
+        "            agent of ACME. Be [-friendly-]{+formal+} and brief, and look",
     ]
 
 
@@ -436,7 +436,7 @@ def test_a_miss_shows_three_places_and_counts_the_others():
     recorded = exchange(1, "a", temperature=0, top_p=1, seed=1, n=1)
 
     assert miss(request("a", temperature=1, top_p=0, seed=2), recorded).splitlines()[3:] == [
-        "  closest   #1 differs in /temperature, /top_p, /seed and 1 more places",
+        "  closest   #1 differs in /temperature, /top_p, /seed and 1 more place",
         "            recorded  0",
         "            asked     1",
         "            recorded  1",
@@ -516,12 +516,12 @@ def test_pytest_shows_the_whole_explanation_after_the_word_assert(tiny_project):
     shown = tiny_project.run("-p", "no:randomly")
 
     assert [line for line in shown.lines if line.startswith("E ")] == [
-        "E       assert trajectory == ['lookup_order', call('refund', order=12)]",
+        "E       AssertionError: assert trajectory == ['lookup_order', call('refund', order=12)]",
         "E           calls: 1 as expected, 1 with other arguments",
         "E             lookup_order(order_id=42)",
         "E           ~ refund(order=21)",
         "E               order: expected 12, got 21",
-        "E       assert call('refund', order=12) in trajectory",
+        "E       AssertionError: assert call('refund', order=12) in trajectory",
         "E           'refund' was called once, never with these arguments",
         "E           closest: refund(order=21)",
         "E             order: expected 12, got 21",

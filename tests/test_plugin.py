@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_agentops.cassette import load
 from pytest_agentops.errors import SettingsError
 from pytest_agentops.settings import read_settings
+from pytest_agentops.tape import load
 from pytest_agentops.testing import (
     Asks,
     Fails,
@@ -804,7 +804,7 @@ def test_a_cassette_is_named_after_its_test(project: TinyProject, scripted_model
     assert sorted(names) == sorted(
         [
             "TestOrder.TestInner.test_it.yaml",
-            "test_gr%C3%B6%C3%9Fe.yaml",
+            "test_größe.yaml",
             "test_odd[..].yaml",
             "test_odd[50%25].yaml",
             "test_odd[a b].yaml",
@@ -1089,3 +1089,119 @@ def test_one_run_may_use_every_neighbour_at_once(project: TinyProject) -> None:
                          "--randomly-seed=7", env=where)  # fmt: skip
     assert second.outcomes == {"passed": 6}, second.stdout
     assert summary(second) == ["agentops: 5 model calls, 17 tokens, no known price for gpt-5-mini (replayed)"]
+
+
+SHARED = """
+    import pytest
+    import pytest_asyncio
+    from agent import ask, ask_async
+
+    @pytest.fixture(scope="session")
+    def summary():
+        yield ask("summarise")
+        ask("good bye")
+
+    @pytest_asyncio.fixture(scope="module", loop_scope="module")
+    async def greeting():
+        return await ask_async("greet")
+
+    @pytest.fixture(scope="session", params=["en", "de"])
+    def language(request):
+        return ask(f"speak {request.param}")
+"""
+
+
+@pytest.mark.slow
+def test_what_a_shared_fixture_asks_has_a_cassette_of_its_own(project: TinyProject, scripted_model: Start) -> None:
+    """Whichever test comes first: each is replayed alone afterwards."""
+    project.write("conftest.py", SHARED)
+    project.write(
+        "test_shop.py",
+        """
+        import pytest
+        from agent import ask
+
+        def asked(trace):
+            return [call.messages[-1].content for call in trace.model_calls]
+
+        def test_one(agent_trace, summary):
+            ask("one")
+            assert asked(agent_trace) == ["one"]
+
+        def test_two(agent_trace, summary, language):
+            ask("two")
+            assert asked(agent_trace) == ["two"]
+
+        @pytest.mark.asyncio
+        async def test_three(agent_trace, greeting, summary):
+            ask("three")
+            assert asked(agent_trace) == ["three"]
+        """,
+    )
+    model = scripted_model(echo)
+
+    first = run(project, model, "-p", "asyncio")
+    assert first.outcomes == {"passed": 4}, first.stdout
+    assert len(model.requests) == 4 + 5
+    model.close()
+    for test in ("test_one", "test_two", "test_three"):
+        alone = run(project, None, "-p", "asyncio", "--agentops-record=none", f"test_shop.py::{test}")
+        assert alone.exit_code == 0, alone.stdout
+    assert [name for name in cassettes(project) if "fixtures" in name] == [
+        "cassettes/conftest/fixtures/greeting.yaml",
+        "cassettes/conftest/fixtures/language[0].yaml",
+        "cassettes/conftest/fixtures/language[1].yaml",
+        "cassettes/conftest/fixtures/summary.yaml",
+    ]
+    [asked, bye] = load(project.path / "cassettes/conftest/fixtures/summary.yaml").exchanges
+    assert (asked.request.json["messages"][0]["content"], bye.request.json["messages"][0]["content"]) == (
+        "summarise",
+        "good bye",
+    )
+
+
+def test_a_miss_in_a_shared_fixture_is_an_error_even_when_swallowed(project: TinyProject) -> None:
+    project.write(
+        "test_shop.py",
+        """
+        import pytest
+        from agent import ask
+
+        @pytest.fixture(scope="module")
+        def summary():
+            try:
+                return ask("summarise")
+            except Exception:
+                return "nothing"
+
+        def test_one(agent_trace, summary):
+            pass
+        """,
+    )
+
+    result = run(project, None, "--agentops-record=none")
+
+    assert result.outcomes == {"errors": 1}
+    assert "cassettes/test_shop/fixtures/summary.yaml does not exist" in result.stdout
+
+
+def test_a_miss_is_not_the_failure_that_an_xfail_expects(project: TinyProject, scripted_model: Start) -> None:
+    project.write(
+        "test_shop.py",
+        """
+        import pytest
+        from agent import ask
+
+        @pytest.mark.xfail(strict=True)
+        def test_known_fault(agent_trace):
+            assert ask("hello") == "the right answer"
+        """,
+    )
+
+    missed = run(project, None, "--agentops-record=none")
+    recorded = run(project, scripted_model(echo))
+    replayed = run(project, None, "--agentops-record=none")
+
+    assert missed.outcomes == {"failed": 1}
+    assert "no recorded reply for this request" in missed.stdout
+    assert (recorded.outcomes, replayed.outcomes) == ({"xfailed": 1}, {"xfailed": 1})

@@ -12,9 +12,10 @@ import httpx2
 import pytest
 from openai import OpenAI
 
-from pytest_agentops.cassette import Outcome, Session, load
+from pytest_agentops.cassette import Session
 from pytest_agentops.exchange import Request, Response
 from pytest_agentops.redaction import REDACTED, Redactor
+from pytest_agentops.tape import Outcome, load
 from pytest_agentops.testing import Asks, Reply, Says, ScriptedModel, ScriptedRequest, ToolRequest
 from pytest_agentops.trace import Trace
 

@@ -1,0 +1,226 @@
+"""Cassettes that others recorded with real providers, read here and, independently, by plain look-ups in their JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from pytest_agentops.trace import ModelCall, Trace, Usage
+
+CORPUS = Path(os.environ.get("AGENTOPS_CORPUS") or Path(__file__).resolve().parent.parent.parent / "shared" / "corpus")
+
+pytestmark = [
+    pytest.mark.corpus,
+    pytest.mark.skipif(not CORPUS.is_dir(), reason=f"no corpus at {CORPUS}; name one with AGENTOPS_CORPUS"),
+]
+
+CASSETTES = sorted(CORPUS.rglob("*.yaml")) if CORPUS.is_dir() else []
+
+Interaction = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def corpus() -> list[tuple[Path, list[Interaction], Trace]]:
+    """Each cassette with its interactions as YAML has them, and its trace."""
+    return [
+        (path, yaml.load(path.read_text("utf-8"), Loader=yaml.CSafeLoader)["interactions"], Trace.from_cassette(path))
+        for path in CASSETTES
+    ]
+
+
+def is_chat(interaction: Interaction) -> bool:
+    return is_post(interaction) and path_of(interaction).endswith("/chat/completions")
+
+
+def is_response(interaction: Interaction) -> bool:
+    return is_post(interaction) and path_of(interaction).endswith("/responses")
+
+
+def is_post(interaction: Interaction) -> bool:
+    return interaction["request"]["method"] == "POST"
+
+
+def path_of(interaction: Interaction) -> str:
+    return urlsplit(interaction["request"]["uri"]).path.rstrip("/")
+
+
+def status(interaction: Interaction) -> int:
+    return interaction["response"]["status"]["code"]
+
+
+def is_stream(interaction: Interaction) -> bool:
+    headers = interaction["response"]["headers"]
+    return headers.get("content-type", headers.get("Content-Type", [""]))[0].startswith("text/event-stream")
+
+
+def answer(interaction: Interaction) -> Any:
+    """The JSON of the answer; None where it is a stream, or no JSON."""
+    response = interaction["response"]
+    if "parsed_body" in response:
+        return response["parsed_body"] if isinstance(response["parsed_body"], dict) else None
+    stored = response["body"]["string"]
+    try:
+        return json.loads(stored) if stored else None
+    except ValueError:
+        return None
+
+
+def read_by_attempt(trace: Trace) -> dict[int, ModelCall]:
+    """The model calls by the number of the exchange that answered them."""
+    return {call.attempts[-1].exchange: call for call in trace.model_calls}
+
+
+def answered(
+    corpus: list[tuple[Path, list[Interaction], Trace]], wanted: Any
+) -> Iterator[tuple[str, dict[str, Any], ModelCall]]:
+    """Every whole answer of this API that a provider gave, with the model call that it was read as."""
+    for path, interactions, trace in corpus:
+        calls = read_by_attempt(trace)
+        for number, interaction in enumerate(interactions, 1):
+            body = answer(interaction)
+            if wanted(interaction) and status(interaction) < 300 and body is not None and not body.get("error"):
+                yield f"{path.relative_to(CORPUS)} #{number}", body, calls[number]
+
+
+def test_every_cassette_is_read(corpus):
+    assert len(corpus) == len(CASSETTES) > 0
+    for path, interactions, trace in corpus:
+        attempts = sum(len(call.attempts) for call in trace.model_calls)
+        unknown = sum(finding.kind == "unknown_endpoint" for finding in trace.findings)
+        assert attempts + unknown == trace.exchanges == len(interactions), path
+
+
+def test_every_cassette_survives_as_json(corpus):
+    for path, _, trace in corpus:
+        assert Trace.from_json(trace.to_json()) == trace, path
+
+
+def test_what_no_decoder_knows_is_a_finding_and_what_one_knows_is_a_model_call(corpus):
+    for path, interactions, trace in corpus:
+        known = [n for n, each in enumerate(interactions, 1) if is_chat(each) or is_response(each)]
+        unknown = [finding.exchange for finding in trace.findings if finding.kind == "unknown_endpoint"]
+        attempts = [attempt.exchange for call in trace.model_calls for attempt in call.attempts]
+        assert sorted(attempts) == known, path
+        assert sorted([*known, *unknown]) == list(range(1, len(interactions) + 1)), path
+
+
+def test_chat_completions_have_the_text_the_tools_and_the_usage_of_their_json(corpus):
+    seen = 0
+    for place, body, call in answered(corpus, is_chat):
+        message = body["choices"][0]["message"]
+        content = message.get("content")
+        if isinstance(content, list):
+            content = "".join(part.get("text") or "" for part in content if part.get("type") == "text")
+        usage = body.get("usage")
+        assert call.response == (content or message.get("refusal") or ""), place
+        assert [each.name for each in call.tool_calls] == [
+            each["function"]["name"] for each in message.get("tool_calls") or []
+        ], place
+        assert [each.arguments for each in call.tool_calls] == [
+            json.loads(each["function"]["arguments"] or "{}") or {} for each in message.get("tool_calls") or []
+        ], place
+        assert call.usage == (usage and chat_usage(usage)), place
+        assert call.model == body["model"] or (body["model"] == "" and call.model), place
+        assert call.finish_reason == body["choices"][0]["finish_reason"], place
+        assert call.error is None, place
+        seen += 1
+    assert seen > 0
+
+
+def chat_usage(usage: dict[str, Any]) -> Usage:
+    return Usage(
+        usage["prompt_tokens"],
+        usage["completion_tokens"],
+        (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
+        (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0,
+    )
+
+
+def test_responses_have_the_text_the_tools_and_the_usage_of_their_json(corpus):
+    seen = 0
+    for place, body, call in answered(corpus, is_response):
+        output = body["output"]
+        parts = [part for item in output if item["type"] == "message" for part in item["content"]]
+        usage = body["usage"]
+        assert call.response == "".join(part["text"] for part in parts if part["type"] == "output_text"), place
+        assert [each.name for each in call.tool_calls if not each.by_provider] == [
+            item["name"] for item in output if item["type"] in ("function_call", "custom_tool_call")
+        ], place
+        assert [each.arguments for each in call.tool_calls if not each.by_provider] == [
+            json.loads(item["arguments"] or "{}") if item["type"] == "function_call" else {"input": item["input"]}
+            for item in output
+            if item["type"] in ("function_call", "custom_tool_call")
+        ], place
+        assert [each.id for each in call.tool_calls if each.by_provider] == [
+            item["id"]
+            for item in output
+            if item["type"].endswith("_call") and item["type"] not in ("function_call", "custom_tool_call")
+        ], place
+        assert call.usage == Usage(
+            usage["input_tokens"],
+            usage["output_tokens"],
+            usage["input_tokens_details"]["cached_tokens"],
+            usage["output_tokens_details"]["reasoning_tokens"],
+        ), place
+        assert (call.id, call.model, call.error) == (body["id"], body["model"], None), place
+        seen += 1
+    assert seen > 0
+
+
+def test_an_error_status_is_an_error_of_the_call(corpus):
+    for path, interactions, trace in corpus:
+        calls = read_by_attempt(trace)
+        for number, interaction in enumerate(interactions, 1):
+            if (is_chat(interaction) or is_response(interaction)) and status(interaction) >= 400:
+                errors = [
+                    attempt.error for call in calls.values() for attempt in call.attempts if attempt.exchange == number
+                ]
+                assert [error and error.status for error in errors] == [status(interaction)], (path, number)
+                assert errors[0].message, (path, number)
+
+
+def test_every_call_ends_with_a_reason_or_an_error(corpus):
+    for path, _, trace in corpus:
+        for call in trace.model_calls:
+            assert call.finish_reason is not None or call.error, (path, call.number)
+
+
+def test_every_stream_says_something_or_asks_for_a_tool(corpus):
+    seen = 0
+    for path, interactions, trace in corpus:
+        calls = read_by_attempt(trace)
+        for number, interaction in enumerate(interactions, 1):
+            if (is_chat(interaction) or is_response(interaction)) and is_stream(interaction):
+                call = calls[number]
+                assert call.response or call.tool_calls, (path, number)
+                assert call.usage is not None, (path, number)
+                assert call.error is None, (path, number)
+                seen += 1
+    assert seen > 0
+
+
+def test_a_result_is_joined_wherever_a_later_request_of_the_cassette_carries_one(corpus):
+    joined = 0
+    for path, interactions, trace in corpus:
+        carried = set()
+        for interaction in filter(lambda each: is_chat(each) or is_response(each), interactions):
+            asked = interaction["request"].get("parsed_body") or {}
+            carried |= {each.get("tool_call_id") for each in asked.get("messages") or [] if each.get("role") == "tool"}
+            items = asked.get("input")
+            carried |= {
+                each.get("call_id")
+                for each in (items if isinstance(items, list) else [])
+                if str(each.get("type")).endswith("call_output")
+            }
+        for call in trace.tool_calls:
+            if not call.by_provider and call.id:
+                assert (call.status == "ok") == (call.id in carried), (path, call)
+                joined += call.status == "ok"
+    assert joined > 0
