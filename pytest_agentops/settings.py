@@ -68,7 +68,8 @@ def _table(path: Path) -> Mapping[str, Any]:
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not TOML: {error}") from error
-    table = data.get("tool", {}).get("agentops", {})
+    tools = data.get("tool", {})
+    table = tools.get("agentops", {}) if isinstance(tools, Mapping) else None
     if not isinstance(table, Mapping):
         raise SettingsError(f"{path}: agentops under [tool] must be a table: write [tool.agentops]")
     return table
@@ -78,7 +79,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in _CHECKS:
         if value := environment.get(f"AGENTOPS_{name.upper()}"):
-            found[name] = value.split(",") if name == "ignore" else value
+            found[name] = [path.strip() for path in value.split(",")] if name == "ignore" else value
     return found
 
 

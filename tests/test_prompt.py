@@ -24,7 +24,7 @@ Folder = Callable[..., PromptRepository]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
-    """A function that makes a prompts folder of these files, given by name; names have dots for slashes."""
+    """A function that makes a prompts folder of these files, given by name."""
 
     def make(files: Mapping[str, str | bytes]) -> PromptRepository:
         for name, text in files.items():

@@ -1,0 +1,177 @@
+"""The picture of docs/architecture.md: imports point one way, from the doors inwards, and each weight has its room."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "pytest_agentops"
+
+LAYERS = [
+    ["plugin", "cli", "testing"],
+    ["explain"],
+    ["cassette", "expect", "repository"],
+    ["capture", "tape"],
+    ["assembly", "prompt", "settings", "redaction", "matching", "transports"],
+    ["wire", "prices", "sandbox"],
+    ["exchange"],
+    ["trace"],
+    ["errors"],
+]
+"""From the doors inwards: a room imports from the lines below its own, never from its own line or from above."""
+
+AGAINST_THE_ARROWS = {
+    ("trace", "tape"),  # Trace.from_cassette and from_cassette_text
+    ("trace", "expect"),  # comparing a Trajectory with an expectation
+    ("errors", "explain"),  # the text of CassetteMiss and CassetteUnplayed
+}
+"""What people type or read; imported inside the method that needs it."""
+
+INSIDE_A_FOLDER = {("expect.trajectories", "expect.calls")}
+"""Alternatives of one kind do not know each other, but for this."""
+
+WEIGHT = {
+    "anyio": {"transports"},  # httpx and httpx2 bring it, and only their clients lead there.
+    "genai_prices": {"prices"},
+    "httpx": set(),  # Found by name, where they are installed, while a recording is open.
+    "httpx2": set(),
+    "jinja2": {"prompt", "sandbox"},
+    "jsonpath": {"matching", "settings"},
+    "pytest": {"plugin", "testing"},
+    "vcr": {"cassette", "tape"},
+    "yaml": {"prompt", "tape"},
+}
+"""Where each package from outside may be imported; no other package may be at all."""
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    """The module's name inside the package, such as `wire.openai_chat`; that of a folder is the folder's."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> Iterator[tuple[str, bool]]:
+    """Every module that a file imports, and whether it does so on the top level; what only types need is left out."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node, nested in statements(tree, nested=False):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, not nested) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            assert node.module is not None
+            yield node.module, not nested
+            yield from ((f"{node.module}.{alias.name}", not nested) for alias in node.names)
+
+
+def statements(node: ast.AST, *, nested: bool) -> Iterator[tuple[ast.AST, bool]]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            continue
+        yield child, nested
+        yield from statements(child, nested=nested or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+def ours(path: Path) -> Iterator[tuple[str, bool]]:
+    """The modules of the package that a file imports."""
+    known = set(map(name_of, MODULES))
+    for imported, top in imports(path):
+        inside = imported.removeprefix("pytest_agentops.")
+        if imported.startswith("pytest_agentops.") and inside in known:
+            yield inside, top
+
+
+def room(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def floor(module: str) -> int:
+    return next(index for index, layer in enumerate(LAYERS) if room(module) in layer)
+
+
+def test_every_module_has_a_place_in_the_picture():
+    rooms = {room(name_of(path)) for path in MODULES} - {""}
+
+    assert rooms == {name for layer in LAYERS for name in layer}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_point_inwards(path):
+    module = name_of(path)
+    outwards = [
+        (module, imported)
+        for imported, top in ours(path)
+        if module
+        and room(module) != room(imported)
+        and floor(imported) <= floor(module)
+        and (top or (room(module), room(imported)) not in AGAINST_THE_ARROWS)
+    ]
+
+    assert outwards == []
+
+
+def test_each_exception_is_still_needed():
+    found = {
+        (room(name_of(path)), room(imported))
+        for path in MODULES
+        for imported, top in ours(path)
+        if name_of(path) and not top and floor(imported) < floor(name_of(path))
+    }
+
+    assert found == AGAINST_THE_ARROWS
+
+
+def test_alternatives_of_one_kind_do_not_know_each_other():
+    sideways = {
+        (name_of(path), imported)
+        for path in MODULES
+        for imported, _ in ours(path)
+        if "." in name_of(path) and "." in imported and room(name_of(path)) == room(imported)
+    }
+    downwards = {
+        (name_of(path), imported)
+        for path in MODULES
+        for imported, _ in ours(path)
+        if "." not in name_of(path) and imported.startswith(f"{name_of(path)}.") and name_of(path)
+    }
+
+    assert sideways == INSIDE_A_FOLDER
+    assert downwards == set(), "what a folder's modules share does not know the modules"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_each_package_from_outside_has_its_rooms(path):
+    outside = {imported.partition(".")[0] for imported, _ in imports(path)} - {"pytest_agentops"}
+    found = {package for package in outside if package not in sys.stdlib_module_names}
+
+    assert {package for package in found if room(name_of(path)) not in WEIGHT.get(package, set())} == set()
+
+
+def test_the_package_itself_imports_only_the_standard_library():
+    assert all(
+        imported.partition(".")[0] in sys.stdlib_module_names for imported, _ in imports(PACKAGE / "__init__.py")
+    )
+
+
+@pytest.mark.parametrize("module", ["trace", "errors", "exchange", "settings", "matching", "redaction"])
+def test_values_need_only_the_standard_library_on_the_top_level(module):
+    outside = {imported.partition(".")[0] for imported, top in imports(PACKAGE / f"{module}.py") if top}
+
+    assert outside - set(sys.stdlib_module_names) <= {"pytest_agentops"}
+
+
+def test_the_public_kit_for_testing_needs_nothing_of_ours():
+    outside = {imported.partition(".")[0] for imported, _ in imports(PACKAGE / "testing.py")}
+
+    assert outside - set(sys.stdlib_module_names) == {"pytest"}
+
+
+def test_the_door_for_pytest_imports_only_pytest_and_the_standard_library_when_it_loads():
+    outside = {imported.partition(".")[0] for imported, top in imports(PACKAGE / "plugin.py") if top}
+
+    assert outside - set(sys.stdlib_module_names) == {"pytest"}
