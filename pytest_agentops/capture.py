@@ -317,42 +317,39 @@ _watch = _Watch()
 
 @contextmanager
 def watching(recording: Recording) -> Iterator[Recording]:
-    """Let this recording see the requests of this task, and of the tasks and threads started from it."""
-    with in_background(recording):
-        token = _current.set(recording)
+    """Let this recording see the requests of this task, and of the tasks and threads started from it, and end it."""
+    with _here(recording):
         try:
             yield recording
         finally:
-            # A recording may be closed in another context than it was opened in, whose value is not ours to reset.
-            if _current.get() is recording:
-                _current.set(token.old_value if token.old_value is not token.MISSING else None)
-
-
-@contextmanager
-def in_background(recording: Recording) -> Iterator[Recording]:
-    """Keep this recording open without giving it this task: it sees what is done while it is in the foreground."""
-    _watch.enter(recording)
-    try:
-        yield recording
-    finally:
-        recording.close()
-        _watch.leave(recording)
+            recording.close()
 
 
 @contextmanager
 def foreground(recording: Recording) -> Iterator[None]:
-    """Let what happens here belong to this open recording, such as a shared fixture's; the others pause meanwhile."""
-    before = [(each, each.paused) for each in _watch.open]
-    for each, _ in before:
-        each.paused = each is not recording
+    """Let what happens here belong to this recording, such as a shared fixture's; the others pause meanwhile."""
+    others = [each for each in _watch.open if not each.paused]
+    for each in others:
+        each.paused = True
+    try:
+        with _here(recording):
+            yield
+    finally:
+        for each in others:
+            each.paused = False
+
+
+@contextmanager
+def _here(recording: Recording) -> Iterator[None]:
+    _watch.enter(recording)
     token = _current.set(recording)
     try:
         yield
     finally:
-        _current.reset(token)
-        for each, paused in before:
-            each.paused = paused
-        recording.paused = True
+        # A recording may be left in another context than it was entered in, whose value is not ours to reset.
+        if _current.get() is recording:
+            _current.set(token.old_value if token.old_value is not token.MISSING else None)
+        _watch.leave(recording)
 
 
 def owner(*, stray: bool = True) -> Recording | None:

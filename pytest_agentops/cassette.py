@@ -16,7 +16,7 @@ import vcr.cassette
 from vcr.record_mode import RecordMode as VcrMode
 from vcr.request import Request as VcrRequest
 
-from pytest_agentops.capture import Recording, in_background, watching
+from pytest_agentops.capture import Recording, foreground, watching
 from pytest_agentops.errors import CassetteMiss, CassetteUnplayed, CassetteUnreadable
 from pytest_agentops.exchange import Exchange, Request, Response
 from pytest_agentops.matching import nearest, request_key
@@ -204,10 +204,9 @@ class Session:
             yield self
 
     @contextmanager
-    def open_in_background(self) -> Iterator[Session]:
-        """The same for a shared fixture, which is in the foreground only while it is set up and torn down."""
-        self.recording.paused = True
-        with in_background(self.recording), _stand_in_keys(self.replays or bool(self.cassette.tape.exchanges)):
+    def foreground(self) -> Iterator[Session]:
+        """The same for a stretch of a shared fixture's life: while it is set up, and while it is torn down."""
+        with foreground(self.recording), _stand_in_keys(self.replays or bool(self.cassette.tape.exchanges)):
             yield self
 
     def check(self, *, teardown: bool = False) -> None:

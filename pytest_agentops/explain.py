@@ -56,7 +56,7 @@ def trajectory_lines(left: Trajectory, right: Trajectory) -> Iterator[str]:
     for index in range(max(len(left.steps), len(right.steps))):
         here = left.steps[index] if index < len(left.steps) else ()
         there = right.steps[index] if index < len(right.steps) else ()
-        if here != there:
+        if Trajectory([here]) != Trajectory([there]):
             yield f"  step {index}: {', '.join(map(_shown, here)) or 'nothing'}"
             yield f"  instead of {', '.join(map(_shown, there)) or 'nothing'}"
 

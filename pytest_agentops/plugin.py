@@ -171,22 +171,17 @@ def pytest_fixture_setup(
     home = _home(fixturedef, request)
     if home is None:
         return (yield)
-    from pytest_agentops.capture import foreground
-
     session = _new_session(item, path=home)
     run = _Run(session, ExitStack())
-    run.stack.enter_context(session.open_in_background())
     fixturedef.addfinalizer(lambda: _end_shared(run))
     try:
-        with foreground(session.recording):
+        with session.foreground():
             result = yield
     except BaseException:
         run.failed = True
         raise
     # Finalizers run last in, first out: this one before the fixture's own teardown, the other one after it.
-    teardown = ExitStack()
-    fixturedef.addfinalizer(lambda: teardown.enter_context(foreground(session.recording)))
-    run.stack.push(teardown)
+    fixturedef.addfinalizer(lambda: run.stack.enter_context(session.foreground()))
     session.begin_teardown()
     if session.cassette.misses:
         run.failed = True
@@ -196,6 +191,7 @@ def pytest_fixture_setup(
 
 def _end_shared(run: _Run) -> None:
     run.stack.close()
+    run.session.recording.close()
     run.session.close("failed" if run.failed else "passed")
     if not run.failed:
         _check(run.session, teardown=True)
@@ -203,8 +199,11 @@ def _end_shared(run: _Run) -> None:
 
 def _home(fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest) -> Path | None:
     """Where the cassette of a shared fixture is: `cassettes/<stem>/fixtures/` beside the file that defines it."""
-    code = getattr(inspect.unwrap(fixturedef.func), "__code__", None)
+    function = inspect.unwrap(fixturedef.func)
+    code = getattr(function, "__code__", None)
     if code is None or not _is_under(code.co_filename, request.config.rootpath):
+        return None
+    if function.__module__.partition(".")[0] == __package__:
         return None
     file = Path(code.co_filename)
     index = getattr(request, "param_index", 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import version
@@ -26,7 +27,7 @@ def _cost(model: str, base: str, usage: Usage, when: datetime | None) -> float |
     import genai_prices
 
     try:
-        return float(
+        cost = float(
             genai_prices.calc_price(
                 genai_prices.Usage(
                     input_tokens=usage.input_tokens,
@@ -38,8 +39,9 @@ def _cost(model: str, base: str, usage: Usage, when: datetime | None) -> float |
                 genai_request_timestamp=when,
             ).total_price
         )
-    except (LookupError, ValueError):  # An unknown model has no price; impossible counts have none either.
+    except (LookupError, ValueError, ArithmeticError):  # An unknown model has no price, nor have absurd counts.
         return None
+    return cost if math.isfinite(cost) else None
 
 
 def _base(url: str) -> str:

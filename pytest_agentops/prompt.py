@@ -33,7 +33,7 @@ _MARKER = re.compile(
 )
 """A role marker, or a stretch of Jinja2 that is passed over: a line of `{% raw %}` is text, whatever it says."""
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*$\n?", re.MULTILINE | re.DOTALL)
-_SEEN_BY_MODELS = ("model", "inputs", "outputs", "tools")
+_SEEN_BY_MODELS = ("model", "outputs", "tools")
 
 _nonce: ContextVar[str] = ContextVar("agentops_role_nonce")
 
@@ -129,10 +129,12 @@ class Prompt:
     def digest(self) -> str:
         """`sha256:` over what the model can see: model, inputs, outputs, tools, body and the digests of partials.
 
-        Descriptions do not count; a changed partial changes everyone who includes it.
+        The descriptions of the prompt and of its inputs do not count, since no model sees them; those of tools and
+        outputs do. A changed partial changes everyone who includes it.
         """
         seen = {
-            **{key: _without_descriptions(self.front_matter.get(key), named=True) for key in _SEEN_BY_MODELS},
+            **{key: self.front_matter.get(key) for key in _SEEN_BY_MODELS},
+            "inputs": _without_descriptions(self.front_matter.get("inputs"), named=True),
             "body": self.body,
             "partials": {name: _sha256(text) for name, text in sorted(self._partials.items())},
         }
@@ -175,12 +177,15 @@ class Prompt:
             given = {"kind": given}
         if not isinstance(given, Mapping):
             raise PromptSyntaxError(f"{self.path}: input {name!r} must be a mapping or a kind, not {_kind(given)}")
+        trust = given.get("trust", "trusted")
+        if trust not in ("trusted", "untrusted"):
+            raise PromptSyntaxError(f"{self.path}: input {name!r} has trust {trust!r}; write trusted or untrusted")
         return Input(
             name,
             kind=str(given.get("kind") or given.get("type") or "string"),
             default=given.get("default"),
             required=bool(given.get("required", "default" not in given)),
-            trust=str(given.get("trust") or "trusted"),
+            trust=trust,
             description=str(given.get("description") or ""),
         )
 

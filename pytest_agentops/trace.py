@@ -219,7 +219,7 @@ class Finding:
 class Trajectory(Sequence[ToolCall]):
     """The tool calls of a trace, in steps: an immutable sequence.
 
-    Two trajectories compare by content, one compares with an expectation by asking it, a list stands for `exactly`.
+    Two trajectories compare by content (names and arguments), one compares with an expectation by asking it, a list stands for `exactly`.
     """
 
     __slots__ = ("_calls", "_captured", "_steps")
@@ -256,9 +256,16 @@ class Trajectory(Sequence[ToolCall]):
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Trajectory):
-            return self.steps == other.steps
+            return self._content() == other._content()
         expectation = self.expectation(other)
         return NotImplemented if expectation is None else expectation.mismatch(self) is None
+
+    def _content(self) -> list[list[str]]:
+        """What counts when two are compared: names and arguments, step by step, in no order inside a step."""
+        return [
+            sorted(json.dumps([call.name, call.arguments, call.malformed], sort_keys=True) for call in step)
+            for step in self.steps
+        ]
 
     __hash__ = None  # type: ignore[assignment]  # It compares with values that have no hash of their own.
 
