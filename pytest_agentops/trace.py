@@ -219,7 +219,8 @@ class Finding:
 class Trajectory(Sequence[ToolCall]):
     """The tool calls of a trace, in steps: an immutable sequence.
 
-    Two trajectories compare by content (names and arguments), one compares with an expectation by asking it, a list stands for `exactly`.
+    Two trajectories compare by content (names and arguments), one compares with an expectation by asking it, a list
+    stands for `exactly`.
     """
 
     __slots__ = ("_calls", "_captured", "_steps")
