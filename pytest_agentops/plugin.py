@@ -62,6 +62,15 @@ class _Run:
     stack: ExitStack
     failed: bool = False
     skipped: bool = False
+    ended: bool = False
+
+    def end(self) -> None:
+        """Close the recording and save what the mode asks for, once."""
+        if not self.ended:
+            self.ended = True
+            self.stack.close()
+            self.session.recording.close()
+            self.session.close(None if self.skipped else "failed" if self.failed else "passed")
 
 
 _RUN = pytest.StashKey[_Run]()
@@ -123,11 +132,20 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
         run.failed = True
         raise
     finally:
-        run.stack.close()
-        run.session.close(None if run.skipped else "failed" if run.failed else "passed")
+        run.end()
     if not (run.failed or run.skipped):
         _check(run.session, teardown=True)
     return result
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """After Ctrl-C nobody tears the test down: keep what was paid for, and take the patches back."""
+    item = session.config.stash.get(_CURRENT, None)
+    run = item.stash.get(_RUN, None) if item else None
+    if run is not None and not run.ended:
+        run.failed = True
+        run.end()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -190,9 +208,7 @@ def pytest_fixture_setup(
 
 
 def _end_shared(run: _Run) -> None:
-    run.stack.close()
-    run.session.recording.close()
-    run.session.close("failed" if run.failed else "passed")
+    run.end()
     if not run.failed:
         _check(run.session, teardown=True)
 

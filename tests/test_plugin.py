@@ -1205,3 +1205,27 @@ def test_a_miss_is_not_the_failure_that_an_xfail_expects(project: TinyProject, s
     assert missed.outcomes == {"failed": 1}
     assert "no recorded reply for this request" in missed.stdout
     assert (recorded.outcomes, replayed.outcomes) == ({"xfailed": 1}, {"xfailed": 1})
+
+
+def test_ctrl_c_keeps_what_was_paid_for_as_a_draft(project: TinyProject, scripted_model: Start) -> None:
+    project.write(
+        "test_shop.py",
+        """
+        import os
+        from agent import ask
+
+        def test_long(agent_trace):
+            ask("first")
+            if os.environ.get("INTERRUPTED"):
+                raise KeyboardInterrupt
+            ask("second")
+        """,
+    )
+    model = scripted_model(echo)
+
+    interrupted = run(project, model, INTERRUPTED="1")
+    finished = run(project, model)
+
+    assert interrupted.exit_code == 2
+    assert finished.outcomes == {"passed": 1}
+    assert [request.prompt for request in model.requests] == ["first", "second"]
