@@ -292,7 +292,7 @@ def _figures(run: _Run) -> dict[str, Any]:
         "cost": sum(call.cost for call in priced if call.cost is not None),
         "unpriced": sorted({call.model for call in priced if call.cost is None}),
         "source": trace.source,
-        "saved": run.session.saved is not None,
+        "written": run.session.saved == run.session.path,
     }
 
 
@@ -449,5 +449,11 @@ def _summary(figures: list[dict[str, Any]]) -> str:
     if unpriced:
         dollars = f"no known price for {', '.join(unpriced)}" + (f", {dollars} for the rest" if cost else "")
     where = "live" if live == calls else f"{live} live, {calls - live} replayed" if live else "replayed"
-    noun = "call" if calls == 1 else "calls"
-    return f"{calls} model {noun}, {sum(each['tokens'] for each in figures):,} tokens, {dollars} ({where})"
+    if written := sum(each["written"] for each in figures):
+        where += f", {_counted(written, 'cassette')} written"
+    tokens = sum(each["tokens"] for each in figures)
+    return f"{_counted(calls, 'model call')}, {tokens:,} tokens, {dollars} ({where})"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
