@@ -108,7 +108,9 @@ def test_a_test_records_first_and_replays_with_the_model_gone(project: TinyProje
     second = run(project, model)
     assert first.outcomes == second.outcomes == {"passed": 1}
     assert cassettes(project) == ["cassettes/test_shop/test_order.yaml"]
-    assert summary(first) == ["agentops: 1 model call, 7 tokens, no known price for gpt-5-mini (live, 1 cassette written)"]
+    assert summary(first) == [
+        "agentops: 1 model call, 7 tokens, no known price for gpt-5-mini (live, 1 cassette written)"
+    ]
     assert summary(second) == ["agentops: 1 model call, 7 tokens, no known price for gpt-5-mini (replayed)"]
 
 
@@ -128,7 +130,9 @@ def test_the_summary_adds_up_what_was_live_and_what_was_replayed(project: TinyPr
     model = scripted_model(echo)
     run(project, model, "-k", "0 or 1")
     result = run(project, model)
-    assert summary(result) == ["agentops: 6 model calls, 36 tokens, no known price for gpt-5-mini (2 live, 4 replayed, 1 cassette written)"]
+    assert summary(result) == [
+        "agentops: 6 model calls, 36 tokens, no known price for gpt-5-mini (2 live, 4 replayed, 1 cassette written)"
+    ]
     assert len(model.requests) == 6
 
 
@@ -144,7 +148,9 @@ def test_a_model_without_a_price_is_named_in_the_summary(project: TinyProject, s
         """,
     )
     result = run(project, scripted_model(echo))
-    assert summary(result) == ["agentops: 2 model calls, 6 tokens, no known price for gpt-5-mini, our-own-model (live, 1 cassette written)"]
+    assert summary(result) == [
+        "agentops: 2 model calls, 6 tokens, no known price for gpt-5-mini, our-own-model (live, 1 cassette written)"
+    ]
 
 
 def test_tests_that_do_not_use_us_are_left_alone(project: TinyProject, scripted_model: Start) -> None:
@@ -1018,7 +1024,9 @@ def test_workers_of_xdist_hand_their_figures_to_one_summary(project: TinyProject
         first = run(project, model, "-p", "xdist", "-n", "2")
         assert len(model.requests) == 6
     assert first.outcomes == {"passed": 6}
-    assert summary(first) == ["agentops: 6 model calls, 30 tokens, no known price for gpt-5-mini (live, 6 cassettes written)"]
+    assert summary(first) == [
+        "agentops: 6 model calls, 30 tokens, no known price for gpt-5-mini (live, 6 cassettes written)"
+    ]
 
 
 def test_we_add_nothing_but_options_of_our_own_name(project: TinyProject) -> None:
