@@ -30,7 +30,7 @@ FORMAT = 1
 Source = Literal["live", "replayed", "imported"]
 
 
-class Response(str):
+class ResponseText(str):
     """The text of an answer, with its JSON."""
 
     __slots__ = ()
@@ -157,7 +157,7 @@ class ModelCall:
     """The conversation that was sent."""
     tools: tuple[Mapping[str, Any], ...] = ()
     """The tools that were offered, as the provider wrote them."""
-    response: Response = field(default_factory=Response)
+    response: ResponseText = field(default_factory=ResponseText)
     """The text of the answer; where the model refused, its refusal."""
     tool_calls: tuple[ToolCall, ...] = ()
     usage: Usage | None = None
@@ -321,7 +321,7 @@ class Step:
         return Trajectory([self.tool_calls])
 
     @property
-    def response(self) -> Response:
+    def response(self) -> ResponseText:
         """The text of the model call's answer."""
         return self.model_call.response
 
@@ -355,13 +355,13 @@ class Reading:
         return Trajectory([call.tool_calls for call in self.model_calls], captured=self.captured)
 
     @property
-    def response(self) -> Response:
+    def response(self) -> ResponseText:
         """The final answer: the text of the last model call that asked for no tool; empty when there is none.
 
         A tool that the provider ran itself is not asked for: the answer stands beside it.
         """
         answers = [call for call in self.model_calls if call.is_answer]
-        return answers[-1].response if answers else Response()
+        return answers[-1].response if answers else ResponseText()
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -512,7 +512,7 @@ def _model_call(data: Mapping[str, Any]) -> ModelCall:
             **data,
             "messages": tuple(_message(message) for message in data["messages"]),
             "tools": tuple(data["tools"]),
-            "response": Response(data["response"]),
+            "response": ResponseText(data["response"]),
             "tool_calls": tuple(ToolCall(**call) for call in data["tool_calls"]),
             "usage": data["usage"] and Usage(**data["usage"]),
             "attempts": tuple(_attempt(attempt) for attempt in data["attempts"]),

@@ -12,7 +12,7 @@ import pytest
 from pytest_agentops import call, in_order, never
 from pytest_agentops.cassette import Miss, Unplayed
 from pytest_agentops.exchange import Exchange, Failure, Request
-from pytest_agentops.exchange import Response as HttpResponse
+from pytest_agentops.exchange import ResponseText as HttpResponse
 from pytest_agentops.expect import Expectation, Mismatch
 from pytest_agentops.explain import explained, miss_lines, totals, trace_lines, unplayed_lines
 from pytest_agentops.trace import (
@@ -21,7 +21,7 @@ from pytest_agentops.trace import (
     Finding,
     Message,
     ModelCall,
-    Response,
+    ResponseText,
     ToolCall,
     Trace,
     Trajectory,
@@ -338,7 +338,7 @@ def test_other_comparisons_are_left_to_pytest(op, left, right):
 
 
 def model_call(*tool_calls: ToolCall, text: str = "", **fields: object) -> ModelCall:
-    return ModelCall("c1", "openai", "gpt-5-mini", response=Response(text), tool_calls=tool_calls, **fields)
+    return ModelCall("c1", "openai", "gpt-5-mini", response=ResponseText(text), tool_calls=tool_calls, **fields)
 
 
 def test_a_trace_as_a_tree():

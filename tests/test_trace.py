@@ -25,7 +25,7 @@ from pytest_agentops.trace import (
     Message,
     ModelCall,
     Render,
-    Response,
+    ResponseText,
     Step,
     ToolCall,
     Trace,
@@ -70,7 +70,7 @@ model_calls = st.builds(
     model=texts,
     messages=st.lists(messages, max_size=2).map(tuple),
     tools=st.lists(objects, max_size=2).map(tuple),
-    response=texts.map(Response),
+    response=texts.map(ResponseText),
     tool_calls=some_tool_calls,
     usage=st.none() | st.builds(Usage, counts, counts, counts, counts),
     finish_reason=st.none() | texts,
@@ -100,7 +100,7 @@ def asks(*tool_calls: ToolCall, **fields: object) -> ModelCall:
 
 
 def says(text: str, **fields: object) -> ModelCall:
-    return ModelCall("b", "openai", "gpt-5-mini", response=Response(text), **fields)
+    return ModelCall("b", "openai", "gpt-5-mini", response=ResponseText(text), **fields)
 
 
 # --- JSON ------------------------------------------------------------------------------------------------------------
@@ -285,7 +285,7 @@ def test_the_response_is_the_text_of_the_last_call_that_asked_for_no_tool():
         model_calls=(
             says("The first answer."),
             says("The last answer."),
-            asks(ToolCall("log"), response=Response("Let me note that.")),
+            asks(ToolCall("log"), response=ResponseText("Let me note that.")),
         )
     )
 
@@ -293,7 +293,7 @@ def test_the_response_is_the_text_of_the_last_call_that_asked_for_no_tool():
 
 
 def test_the_response_is_empty_when_every_call_asked_for_a_tool():
-    assert Trace(model_calls=(asks(ToolCall("log"), response=Response("Let me note that.")),)).response == ""
+    assert Trace(model_calls=(asks(ToolCall("log"), response=ResponseText("Let me note that.")),)).response == ""
 
 
 def test_an_answer_that_broke_off_with_an_error_is_no_response():
@@ -305,16 +305,16 @@ def test_an_answer_that_broke_off_with_an_error_is_no_response():
 def test_a_tool_that_the_provider_ran_itself_leaves_the_answer_an_answer():
     search = ToolCall("web_search", {"query": "weather"}, by_provider=True, status="ok")
 
-    assert Trace(model_calls=(asks(search, response=Response("It rains.")),)).response == "It rains."
+    assert Trace(model_calls=(asks(search, response=ResponseText("It rains.")),)).response == "It rains."
 
 
 def test_a_response_reads_its_json():
-    assert Response('{"queue": "billing"}').json() == {"queue": "billing"}
+    assert ResponseText('{"queue": "billing"}').json() == {"queue": "billing"}
 
 
 def test_a_response_that_is_no_json_shows_its_beginning():
     with pytest.raises(ValueError) as error:
-        Response("I would say billing. " * 20).json()
+        ResponseText("I would say billing. " * 20).json()
 
     assert str(error.value) == (
         "the response is not JSON (Expecting value: line 1 column 1 (char 0)): "

@@ -7,10 +7,10 @@ server sent; what it cannot read it leaves empty, with the reason in `ModelCall.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
-from pytest_agentops.exchange import Exchange, Request, parse_json, text
+from pytest_agentops.exchange import Exchange, Request, ServerEvent, parse_json, server_events, text
 from pytest_agentops.trace import CallError, ModelCall, ToolCall
 
 _PROVIDERS = {
@@ -56,6 +56,21 @@ def error_of(exchange: Exchange) -> CallError | None:
     # JSON is written anew, since a cassette keeps its value and not its spaces.
     otherwise = text(exchange.response.body) if body is None else json.dumps(body, ensure_ascii=False)
     return error_from(body, otherwise[:500], exchange.response.status)
+
+
+def answer_of(
+    exchange: Exchange, joined: Callable[[Iterable[ServerEvent]], Mapping[str, Any]]
+) -> tuple[Mapping[str, Any], CallError | None]:
+    """The body of the answer, streamed ones as `joined` adds them up, and why there is none."""
+    error = error_of(exchange)
+    if error is not None or exchange.response is None:
+        return {}, error
+    if exchange.response.is_event_stream:
+        answer = joined(server_events(exchange.response.body))
+    else:
+        answer = mapping(exchange.response.json)
+    failed = answer.get("error") or answer.get("status") == "failed"
+    return answer, error_from(answer, "the provider says that it failed") if failed else None
 
 
 def error_from(body: Any, otherwise: str = "", status: int | None = None) -> CallError:

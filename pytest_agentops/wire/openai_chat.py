@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pytest_agentops.exchange import Exchange, Request, ServerEvent, server_events
-from pytest_agentops.trace import Message, ModelCall, Response, ToolCall, Usage
+from pytest_agentops.exchange import Exchange, Request, ServerEvent
+from pytest_agentops.trace import Message, ModelCall, ResponseText, ToolCall, Usage
 from pytest_agentops.wire import (
+    answer_of,
     count,
-    error_from,
-    error_of,
     items,
     mapping,
     optional_text,
@@ -30,15 +29,7 @@ def reads(request: Request) -> bool:
 def decode(exchange: Exchange) -> ModelCall:
     """The model call of a chat completion."""
     asked = mapping(exchange.request.json)
-    error = error_of(exchange)
-    answer: Mapping[str, Any] = {}
-    if error is None and exchange.response is not None:
-        if exchange.response.is_event_stream:
-            answer = _joined(server_events(exchange.response.body))
-        else:
-            answer = mapping(exchange.response.json)
-        if answer.get("error"):
-            error = error_from(answer)
+    answer, error = answer_of(exchange, _joined)
     choice = mapping(next(iter(items(answer.get("choices"))), None))
     message = mapping(choice.get("message"))
     refusal = _text(message.get("refusal")) or None
@@ -48,7 +39,7 @@ def decode(exchange: Exchange) -> ModelCall:
         model=str(answer.get("model") or asked.get("model") or ""),
         messages=tuple(_message(sent) for sent in items(asked.get("messages"))),
         tools=tuple(tool for tool in items(asked.get("tools")) if isinstance(tool, Mapping)),
-        response=Response(_text(message.get("content")) or refusal or ""),
+        response=ResponseText(_text(message.get("content")) or refusal or ""),
         tool_calls=_tool_calls(message),
         usage=_usage(answer.get("usage")),
         finish_reason=_finish_reason(choice),

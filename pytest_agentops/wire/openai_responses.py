@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from pytest_agentops.exchange import Exchange, Request, ServerEvent, server_events
-from pytest_agentops.trace import CallError, Message, ModelCall, Response, ToolCall, Usage
+from pytest_agentops.exchange import Exchange, Request, ServerEvent
+from pytest_agentops.trace import CallError, Message, ModelCall, ResponseText, ToolCall, Usage
 from pytest_agentops.wire import (
+    answer_of,
     count,
-    error_from,
-    error_of,
     items,
     mapping,
     optional_text,
@@ -32,15 +31,7 @@ def reads(request: Request) -> bool:
 def decode(exchange: Exchange) -> ModelCall:
     """The model call of a response."""
     asked = mapping(exchange.request.json)
-    error = error_of(exchange)
-    answer: Mapping[str, Any] = {}
-    if error is None and exchange.response is not None:
-        if exchange.response.is_event_stream:
-            answer = _joined(server_events(exchange.response.body))
-        else:
-            answer = mapping(exchange.response.json)
-        if answer.get("status") == "failed" or answer.get("error"):
-            error = error_from(answer, "the response failed")
+    answer, error = answer_of(exchange, _joined)
     output = [mapping(item) for item in items(answer.get("output"))]
     calls = tuple(_tool_calls(output))
     refusal = "".join(_parts(output, "refusal", "refusal")) or None
@@ -50,7 +41,7 @@ def decode(exchange: Exchange) -> ModelCall:
         model=str(answer.get("model") or asked.get("model") or ""),
         messages=tuple(_messages(asked)),
         tools=tuple(tool for tool in items(asked.get("tools")) if isinstance(tool, Mapping)),
-        response=Response("".join(_parts(output, "output_text", "text")) or refusal or ""),
+        response=ResponseText("".join(_parts(output, "output_text", "text")) or refusal or ""),
         tool_calls=calls,
         usage=_usage(answer.get("usage")),
         finish_reason=_finish_reason(answer, calls, error),
