@@ -11,8 +11,7 @@ import pytest
 
 from pytest_agentops import call, in_order, never
 from pytest_agentops.cassette import Miss, Unplayed
-from pytest_agentops.exchange import Exchange, Failure, Request
-from pytest_agentops.exchange import ResponseText as HttpResponse
+from pytest_agentops.exchange import Exchange, Failure, Request, Response
 from pytest_agentops.expect import Expectation, Mismatch
 from pytest_agentops.explain import explained, miss_lines, totals, trace_lines, unplayed_lines
 from pytest_agentops.trace import (
@@ -391,7 +390,7 @@ HERE = Path("cassettes/test_a/test_x.yaml")
 
 
 def exchange(number: int, content: str, **asked: object) -> Exchange:
-    return Exchange(number, request(content, **asked), HttpResponse(200))
+    return Exchange(number, request(content, **asked), Response(200))
 
 
 def request(content: str, url: str = CHAT, **asked: object) -> Request:
