@@ -11,8 +11,15 @@ AgentopsError
 ├── CassetteError              a recording cannot serve
 │   ├── CassetteMissing          there is no such file
 │   ├── CassetteUnreadable       the file is there and cannot be understood
+│   │   ├── CassetteCut            its end is missing
+│   │   ├── CassetteConflict       it holds the markers of an unresolved merge
+│   │   └── CassetteVersion        a newer pytest-agentops wrote it
 │   ├── CassetteMiss             a request that the cassette has no answer for
+│   │   ├── CassetteUsedUp         it is recorded, and each of its answers was given
+│   │   └── NothingRecorded        there is no cassette at all
 │   └── CassetteUnplayed         answers in the cassette that nobody asked for
+├── SecretFound                a save was refused: a secret stands in what would be written
+├── LiveCallRefused            a connection to the network while nothing may go live
 ├── StrayRequest               a request that belongs to no open recording
 ├── NothingCaptured            an expectation was asked of an empty recording
 └── UnknownFigure              a figure that the evidence does not give
@@ -28,6 +35,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pytest_agentops.cassette import Miss, Unplayed
+    from pytest_agentops.guard import Refusal
+    from pytest_agentops.redaction import Hit
 
 
 class AgentopsError(Exception):
@@ -77,6 +86,18 @@ class CassetteUnreadable(CassetteError):
     """The cassette is there, but is not a cassette or is damaged."""
 
 
+class CassetteCut(CassetteUnreadable):
+    """The end of the cassette is missing: a kill, a full disk or a hand cut it off."""
+
+
+class CassetteConflict(CassetteUnreadable):
+    """The cassette holds the markers of an unresolved merge."""
+
+
+class CassetteVersion(CassetteUnreadable):
+    """The cassette is of a format that this version does not know."""
+
+
 class CassetteMiss(CassetteError):
     """A request that the cassette has no answer for, while nothing may go live."""
 
@@ -89,6 +110,14 @@ class CassetteMiss(CassetteError):
         from pytest_agentops.explain import miss_lines
 
         return "\n".join(miss_lines(self.miss))
+
+
+class CassetteUsedUp(CassetteMiss):
+    """A request that is recorded, and each of its recorded answers was given already."""
+
+
+class NothingRecorded(CassetteMiss):
+    """A request while nothing may go live and there is no cassette at all."""
 
 
 class CassetteUnplayed(CassetteError):
@@ -105,8 +134,41 @@ class CassetteUnplayed(CassetteError):
         return "\n".join(unplayed_lines(self.unplayed))
 
 
+class SecretFound(AgentopsError):
+    """A save was refused: what would be written holds something that looks like a secret."""
+
+    def __init__(self, hits: Sequence[Hit], path: object = None) -> None:
+        super().__init__(hits, path)
+        self.hits = tuple(hits)
+        """Where the secrets stand in what would have been written."""
+        self.path = path
+        """The file that was not written."""
+
+    def __str__(self) -> str:
+        from pytest_agentops.explain import secret_lines
+
+        return "\n".join(secret_lines(self))
+
+
+class LiveCallRefused(AgentopsError):
+    """A connection to the network was attempted while nothing may go live.
+
+    It is no `OSError` on purpose: clients do not retry it, and most of their handlers let it through to the test.
+    """
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal)
+        self.refusal = refusal
+        """Who wanted to go where, in which test and line."""
+
+    def __str__(self) -> str:
+        from pytest_agentops.explain import refusal_lines
+
+        return "\n".join(refusal_lines(self.refusal))
+
+
 class StrayRequest(AgentopsError):
-    """A request by a thread whose test has ended."""
+    """A request by a thread whose test has ended, or by a child process of a test."""
 
 
 class NothingCaptured(AgentopsError):
@@ -115,7 +177,7 @@ class NothingCaptured(AgentopsError):
     def __init__(self) -> None:
         super().__init__(
             "nothing was captured, so no expectation can be judged\n"
-            "  no model call went through httpx or httpx2 while this recording was open\n"
+            "  no HTTP request was seen while this recording was open\n"
             "  if that is what you mean, count: assert len(agent_trace.model_calls) == 0"
         )
 
