@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,13 +15,14 @@ from openai import OpenAI
 
 from pytest_agentops.cassette import Session
 from pytest_agentops.exchange import Request, Response
-from pytest_agentops.redaction import REDACTED, Redactor
+from pytest_agentops.redaction import Redactor
 from pytest_agentops.tape import Outcome, load
 from pytest_agentops.testing import Asks, Reply, Says, ScriptedModel, ScriptedRequest, ToolRequest
 from pytest_agentops.trace import Trace
 
 Start = Callable[..., ScriptedModel]
 
+REDACTED = "REDACTED-1"
 API_KEY = "sk-proj-Zq8vJ2mN5pR7tX1wY4cB6dF9gH3kL0aS"
 
 
@@ -101,11 +103,14 @@ def test_no_planted_secret_is_in_any_file(
     assert [secret for secret in SECRETS if secret in written] == []
     assert [secret for secret in SECRETS if secret in session.recording.freeze().to_json()] == []
     (exchange,) = load(path if outcome == "passed" else session.draft or path).exchanges
-    assert exchange.request.url == (f"{model.base_url}/chat/completions?api_key=REDACTED&key=REDACTED&version=2")
-    assert exchange.request.json["messages"][1]["content"] == "my key is REDACTED\nexport OPENAI_API_KEY=REDACTED"
-    assert json.loads(exchange.request.json["messages"][0]["tool_calls"][0]["function"]["arguments"]) == {
-        "password": REDACTED
-    }
+    numbered = re.compile(r"REDACTED-\d+")
+    assert numbered.sub("REDACTED", exchange.request.url) == (
+        f"{model.base_url}/chat/completions?api_key=REDACTED&key=REDACTED&version=2"
+    )
+    assert len(set(numbered.findall(exchange.request.url))) == 2
+    said = exchange.request.json["messages"]
+    assert numbered.sub("REDACTED", said[1]["content"]) == "my key is REDACTED\nexport OPENAI_API_KEY=REDACTED"
+    assert numbered.fullmatch(json.loads(said[0]["tool_calls"][0]["function"]["arguments"])["password"])
 
 
 def test_no_user_of_a_url_reaches_a_file(tmp_path: Path, scripted_model: Start) -> None:
@@ -129,7 +134,7 @@ def test_no_secret_of_a_form_reaches_a_file(tmp_path: Path, scripted_model: Star
         httpx2.post(f"http://127.0.0.1:{model.port}/oauth/token", data=form)
     session.close("passed")
     (exchange,) = load(tmp_path / "cassette.yaml").exchanges
-    assert exchange.request.body == b"grant_type=client_credentials&client_secret=REDACTED&scope=a+b"
+    assert exchange.request.body == b"grant_type=client_credentials&client_secret=REDACTED-1&scope=a+b"
 
 
 def test_no_secret_of_a_failed_connection_reaches_a_file(tmp_path: Path) -> None:
@@ -157,7 +162,7 @@ def test_a_key_in_a_redirect_does_not_reach_a_file(tmp_path: Path) -> None:
     session.close("passed")
     (exchange,) = load(tmp_path / "cassette.yaml").exchanges
     assert exchange.response is not None
-    assert dict(exchange.response.headers)["location"] == "https://files.test/x?sig=REDACTED&v=1"
+    assert dict(exchange.response.headers)["location"] == "https://files.test/x?sig=REDACTED-1&v=1"
 
 
 def test_the_agent_itself_gets_its_secrets_unharmed(tmp_path: Path, scripted_model: Start) -> None:
@@ -272,8 +277,8 @@ def test_what_a_credential_header_held_is_taken_out_of_every_later_text(scheme: 
     redactor = Redactor()
     redactor.request(Request("GET", "https://api.test/v1", (("authorization", f"{scheme}0123456789abcdef"),)))
     body = b'{"content": "I was given 0123456789abcdef."}'
-    assert redactor.response(Response(200, body=body)).body == b'{"content": "I was given REDACTED."}'
-    assert redactor.text("0123456789abcdef was refused") == "REDACTED was refused"
+    assert redactor.response(Response(200, body=body)).body == b'{"content": "I was given REDACTED-1."}'
+    assert redactor.text("0123456789abcdef was refused") == "REDACTED-1 was refused"
 
 
 @pytest.mark.parametrize("key", ["test", "scripted", "dummy", ""])
@@ -285,12 +290,12 @@ def test_a_stand_in_for_a_key_is_not_taken_out_of_honest_text(key: str) -> None:
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("https://api.test/v1?key=abc", "https://api.test/v1?key=REDACTED"),
-        ("https://api.test/v1?a=1&api-key=abc&b=", "https://api.test/v1?a=1&api-key=REDACTED&b="),
+        ("https://api.test/v1?key=abc", "https://api.test/v1?key=REDACTED-1"),
+        ("https://api.test/v1?a=1&api-key=abc&b=", "https://api.test/v1?a=1&api-key=REDACTED-1&b="),
         ("https://user:pass@api.test:8443/v1", "https://api.test:8443/v1"),
         ("https://api.test/v1?q=a%20b+c&x", "https://api.test/v1?q=a%20b+c&x"),
-        (f"https://api.test/v1?k={API_KEY}", "https://api.test/v1?k=REDACTED"),
-        ("https://bucket.test/x?X-Amz-Signature=abc&X-Amz-Date=1", "https://bucket.test/x?X-Amz-Signature=REDACTED&X-Amz-Date=1"),
+        (f"https://api.test/v1?k={API_KEY}", "https://api.test/v1?k=REDACTED-1"),
+        ("https://bucket.test/x?X-Amz-Signature=abc&X-Amz-Date=1", "https://bucket.test/x?X-Amz-Signature=REDACTED-1&X-Amz-Date=1"),
     ],
 )  # fmt: skip
 def test_a_url_loses_its_secrets_and_nothing_else(url: str, expected: str) -> None:
@@ -322,4 +327,4 @@ def test_a_replay_works_with_another_key_than_was_recorded_and_with_none(
         session.close("passed")
         session.check()
     assert len(model.requests) == 1
-    assert Trace.from_cassette(path).messages[0].content == "My key is REDACTED."
+    assert Trace.from_cassette(path).messages[0].content == "My key is REDACTED-1."
