@@ -70,6 +70,25 @@ class Response:
         """Whether the body is a stream of server-sent events."""
         return (header(self.headers, "content-type") or "").startswith("text/event-stream")
 
+    @property
+    def is_stream(self) -> bool:
+        """Whether the body comes in pieces that each say something: events, or one JSON value a line."""
+        kind = header(self.headers, "content-type") or ""
+        return self.is_event_stream or kind.startswith(("application/x-ndjson", "application/jsonl"))
+
+    def pieces(self) -> Iterator[bytes]:
+        """The body as it came: a stream event by event, anything else whole."""
+        if not self.is_stream:
+            yield self.body
+            return
+        end = rb"(?:\r\n|\n|\r){2}" if self.is_event_stream else rb"\n"
+        at = 0
+        for found in re.finditer(end, self.body):
+            yield self.body[at : found.end()]
+            at = found.end()
+        if at < len(self.body):
+            yield self.body[at:]
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -90,6 +109,8 @@ class Timing:
     """From sending the request to the last byte of the response."""
     first: float | None = None
     """From sending the request to the first byte of the body."""
+    events: tuple[float, ...] = ()
+    """From sending the request to each event of a stream; empty where that was not seen."""
 
 
 @dataclass(frozen=True)
@@ -174,10 +195,20 @@ def without_content_encoding(response: Response) -> Response:
     return replace(response, headers=headers, body=body)
 
 
+_LIBRARIES = (
+    ("brotli", "br"),
+    ("brotlicffi", "br"),
+    ("zstandard", "zstd"),
+    ("backports.zstd", "zstd"),
+    ("compression.zstd", "zstd"),
+)
+"""Where decompressors may be found, and for which coding."""
+
+
 def _decompressors() -> Mapping[str, Callable[[bytes], bytes]]:
     found: dict[str, Callable[[bytes], bytes]] = {"gzip": _gunzip, "x-gzip": _gunzip, "deflate": _inflate}
     # A client asks only for codings whose library it has, so the library is there when it is needed.
-    for module, coding in (("brotli", "br"), ("brotlicffi", "br"), ("zstandard", "zstd"), ("compression.zstd", "zstd")):
+    for module, coding in _LIBRARIES:
         try:
             library = importlib.import_module(module)
         except ImportError:

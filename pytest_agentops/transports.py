@@ -6,13 +6,19 @@ Both libraries are the same to the letter where we touch them; each function is 
 from __future__ import annotations
 
 import functools
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
+from itertools import zip_longest
 from types import ModuleType, SimpleNamespace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-from pytest_agentops.exchange import Exchange, Failure, Request, Response, headers_from
+from pytest_agentops.exchange import Exchange, Failure, Request, Response, header, headers_from
+
+Pace = Literal["none", "recorded"]
+"""Whether a replayed answer comes at once, or takes the time it took: each event of a stream at its own."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +43,24 @@ class Listener(Protocol):
         """A response is being read; `finish` keeps what is there if the recording ends before the reader does."""
 
     def receive(
-        self, ticket: Ticket, response: Response | None, failure: Failure | None = None, first: float | None = None
+        self,
+        ticket: Ticket,
+        response: Response | None,
+        failure: Failure | None = None,
+        first: float | None = None,
+        events: tuple[float, ...] = (),
     ) -> None:
         """Keep what became of a request that went live."""
 
     def now(self) -> float:
         """Seconds since the recording began."""
+
+    def ran_out(self, exchange: Exchange) -> Exception:
+        """What to raise where a reader wants more of a stream than the one who was recorded had read."""
+
+    @property
+    def pace(self) -> Pace:
+        """Whether replayed answers take the time they took."""
 
 
 Owner = Callable[[], Listener | None]
@@ -64,13 +82,16 @@ def _sync(library: ModuleType, original: Callable[..., Any], owner: Owner) -> Ca
             return original(self, request)
         sent = recording.send(_request(request, request.read()))
         if isinstance(sent, Exchange):
-            return _replayed(library, sent)
+            if seconds := wait(sent, recording.pace):
+                time.sleep(seconds)
+            return _replayed(library, sent, recording)
+        back_off.replayed(failed=False)
         try:
             response = original(self, request)
         except Exception as error:
-            recording.receive(sent, None, _failure(error))
+            recording.receive(sent, None, failure_of(error))
             raise
-        _keep_body(response, _Reader(recording, sent, response), library, _streams(library).Kept)
+        _keep_body(response, Reader(recording, sent, response), library, _streams(library).Kept)
         return response
 
     return handle_request
@@ -86,24 +107,27 @@ def _async(library: ModuleType, original: Callable[..., Any], owner: Owner) -> C
             return await original(self, request)
         sent = recording.send(_request(request, await request.aread()))
         if isinstance(sent, Exchange):
-            if sent.failure is not None and sent.failure.kind == _CANCELLED:
+            if sent.failure is not None and sent.failure.kind == CANCELLED:
                 await anyio.sleep_forever()
-            return _replayed(library, sent)
+            if seconds := wait(sent, recording.pace):
+                await anyio.sleep(seconds)
+            return _replayed(library, sent, recording)
+        back_off.replayed(failed=False)
         try:
             response = await original(self, request)
         except Exception as error:
-            recording.receive(sent, None, _failure(error))
+            recording.receive(sent, None, failure_of(error))
             raise
         except anyio.get_cancelled_exc_class():
-            recording.receive(sent, None, Failure(_CANCELLED, "the caller did not wait for the answer"))
+            recording.receive(sent, None, Failure(CANCELLED, "the caller did not wait for the answer"))
             raise
-        _keep_body(response, _Reader(recording, sent, response), library, _streams(library).AsyncKept)
+        _keep_body(response, Reader(recording, sent, response), library, _streams(library).AsyncKept)
         return response
 
     return handle_async_request
 
 
-_CANCELLED = "Cancelled"
+CANCELLED = "Cancelled"
 """The kind of failure that is the caller's doing: on replay it waits to be cancelled again."""
 
 _TRANSPORTS = (
@@ -120,21 +144,68 @@ def _request(request: Any, body: bytes) -> Request:
     return Request(request.method, str(request.url), headers_from(request.headers.multi_items()), body)
 
 
-def _failure(error: Exception) -> Failure:
+def failure_of(error: Exception) -> Failure:
     return Failure(type(error).__name__, str(error))
 
 
-def _replayed(library: ModuleType, exchange: Exchange) -> Any:
+def wait(exchange: Exchange, pace: Pace) -> float:
+    """Seconds until the answer begins."""
+    if pace == "none" or exchange.timing is None:
+        return 0.0
+    timing = exchange.timing
+    streams = exchange.response is not None and timing.events
+    return timing.first or 0.0 if streams else timing.seconds
+
+
+def _replayed(library: ModuleType, exchange: Exchange, recording: Listener) -> Any:
     """The client's own response for a recorded one; a recorded failure is raised again."""
     recorded = exchange.response
+    back_off.replayed(failed=exchange.failed and recording.pace == "none")
     if recorded is None:
         raise _raised(library, exchange.failure or Failure("TransportError", "no response was recorded"))
     return library.Response(
         recorded.status,
         headers=list(recorded.headers),
-        stream=_streams(library).Replayed(tuple(_chunks(recorded)), exchange.failure),
+        stream=_streams(library).Replayed(exchange, recording),
         extensions={"reason_phrase": recorded.reason.encode("ascii", "replace")} if recorded.reason else None,
     )
+
+
+class _BackOff:
+    """Lets the openai and anthropic clients try again at once: the answer to that is recorded too.
+
+    Both ask one private method how long to wait; where that is gone, they wait.
+    """
+
+    def __init__(self) -> None:
+        self._answered: ContextVar[bool] = ContextVar("agentops_replayed_failure", default=False)
+        self._originals: dict[type, Any] = {}
+
+    def replayed(self, *, failed: bool) -> None:
+        """The last answer that came here was a replayed one, and whether it was a failure."""
+        self._answered.set(failed)
+        for name in ("openai", "anthropic") if failed else ():
+            client = getattr(sys.modules.get(f"{name}._base_client"), "BaseClient", None)
+            original = getattr(client, "_calculate_retry_timeout", None)
+            if client is not None and original is not None and client not in self._originals:
+                self._originals[client] = original
+                client._calculate_retry_timeout = self._at_once(original)
+
+    def restore(self) -> None:
+        """Let the clients wait again."""
+        while self._originals:
+            client, original = self._originals.popitem()
+            client._calculate_retry_timeout = original  # type: ignore[attr-defined]
+
+    def _at_once(self, original: Callable[..., float]) -> Callable[..., float]:
+        @functools.wraps(original)
+        def calculate(*args: Any, **kwargs: Any) -> float:
+            return 0.0 if self._answered.get() else original(*args, **kwargs)
+
+        return calculate
+
+
+back_off = _BackOff()
 
 
 def _raised(library: ModuleType, failure: Failure) -> Exception:
@@ -145,19 +216,19 @@ def _raised(library: ModuleType, failure: Failure) -> Exception:
     return error
 
 
-def _chunks(response: Response) -> Iterator[bytes]:
-    """The body in pieces: event by event where it is a stream of events, else whole."""
-    if not response.is_event_stream:
-        yield response.body
-        return
-    *events, rest = response.body.split(b"\n\n")
-    for event in events:
-        yield event + b"\n\n"
-    if rest:
-        yield rest
+def paced(exchange: Exchange, pace: Pace) -> Iterator[tuple[float, bytes]]:
+    """The pieces of a recorded body, each with the seconds to wait before it."""
+    assert exchange.response is not None
+    moments = exchange.timing.events if exchange.timing and pace == "recorded" else ()
+    before = (exchange.timing.first if exchange.timing else None) or 0.0
+    for piece, moment in zip_longest(exchange.response.pieces(), moments[:1_000_000]):
+        if piece is None:
+            return
+        yield (max(0.0, (moment or before) - before), piece)
+        before = moment or before
 
 
-class _Reader:
+class Reader:
     """What has been read of a live response."""
 
     def __init__(self, recording: Listener, ticket: Ticket, response: Any) -> None:
@@ -165,6 +236,7 @@ class _Reader:
         self._status, self._reason = response.status_code, response.reason_phrase
         self._headers = headers_from(response.headers.multi_items())
         self._chunks: list[bytes] = []
+        self._moments: list[float] = []
         self._began = time.perf_counter()
         self._sent_after = recording.now() - ticket.started
         self._first: float | None = None
@@ -172,9 +244,11 @@ class _Reader:
         recording.hold(ticket, self.finish)
 
     def add(self, chunk: bytes) -> None:
+        moment = self._sent_after + time.perf_counter() - self._began
         if self._first is None:
-            self._first = self._sent_after + time.perf_counter() - self._began
+            self._first = moment
         self._chunks.append(chunk)
+        self._moments.append(moment)
 
     def finish(self, *, complete: bool = False, failure: Failure | None = None) -> None:
         """Keep the response; only the first call counts."""
@@ -184,10 +258,24 @@ class _Reader:
             # A client that has read the last event of a stream closes without asking for the end.
             complete = complete or body.rstrip().endswith(b"data: [DONE]")
             response = Response(self._status, self._reason, self._headers, body, complete)
-            self._recording.receive(self._ticket, response, failure, self._first)
+            self._recording.receive(self._ticket, response, failure, self._first, self._events(response))
+
+    def _events(self, response: Response) -> tuple[float, ...]:
+        """When each piece of a stream had come; nothing where compression hides where they end."""
+        if not response.is_stream or header(response.headers, "content-encoding"):
+            return ()
+        arrived, moments, length, at = [], iter(zip(self._chunks, self._moments, strict=True)), 0, 0
+        moment = 0.0
+        for piece in response.pieces():
+            at += len(piece)
+            while length < at:
+                chunk, moment = next(moments)
+                length += len(chunk)
+            arrived.append(round(moment, 3))
+        return tuple(arrived)
 
 
-def _keep_body(response: Any, reader: _Reader, library: ModuleType, kept: Callable[..., Any]) -> None:
+def _keep_body(response: Any, reader: Reader, library: ModuleType, kept: Callable[..., Any]) -> None:
     """Let the reader see the body as it is read."""
     if isinstance(response.stream, library.ByteStream):
         # A mock's response holds its whole body, and its client has read it already.
@@ -205,7 +293,7 @@ def _streams(library: ModuleType) -> SimpleNamespace:
     class Kept(library.SyncByteStream):  # type: ignore[misc, name-defined]
         """A response's stream that keeps what passes through it, at the caller's own pace."""
 
-        def __init__(self, stream: Any, reader: _Reader) -> None:
+        def __init__(self, stream: Any, reader: Reader) -> None:
             self._stream, self._reader = stream, reader
 
         def __iter__(self) -> Iterator[bytes]:
@@ -214,7 +302,7 @@ def _streams(library: ModuleType) -> SimpleNamespace:
                     self._reader.add(chunk)
                     yield chunk
             except Exception as error:
-                self._reader.finish(failure=_failure(error))
+                self._reader.finish(failure=failure_of(error))
                 raise
             self._reader.finish(complete=True)
 
@@ -225,7 +313,7 @@ def _streams(library: ModuleType) -> SimpleNamespace:
     class AsyncKept(library.AsyncByteStream):  # type: ignore[misc, name-defined]
         """The same for asynchronous clients."""
 
-        def __init__(self, stream: Any, reader: _Reader) -> None:
+        def __init__(self, stream: Any, reader: Reader) -> None:
             self._stream, self._reader = stream, reader
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -234,7 +322,7 @@ def _streams(library: ModuleType) -> SimpleNamespace:
                     self._reader.add(chunk)
                     yield chunk
             except Exception as error:
-                self._reader.finish(failure=_failure(error))
+                self._reader.finish(failure=failure_of(error))
                 raise
             self._reader.finish(complete=True)
 
@@ -243,20 +331,31 @@ def _streams(library: ModuleType) -> SimpleNamespace:
             await self._stream.aclose()
 
     class Replayed(library.SyncByteStream, library.AsyncByteStream):  # type: ignore[misc, name-defined]
-        """A recorded body; where the recording broke off with an error, so does the replay."""
+        """A recorded body; where the recording broke off, so does the replay."""
 
-        def __init__(self, chunks: tuple[bytes, ...], failure: Failure | None) -> None:
-            self._parts, self._failure = chunks, failure
+        def __init__(self, exchange: Exchange, recording: Listener) -> None:
+            self._exchange, self._recording = exchange, recording
 
         def __iter__(self) -> Iterator[bytes]:
-            yield from self._parts
-            if self._failure is not None:
-                raise _raised(library, self._failure)
+            for seconds, piece in paced(self._exchange, self._recording.pace):
+                if seconds:
+                    time.sleep(seconds)
+                yield piece
+            self._end()
 
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            for chunk in self._parts:
-                yield chunk
-            if self._failure is not None:
-                raise _raised(library, self._failure)
+            import anyio
+
+            for seconds, piece in paced(self._exchange, self._recording.pace):
+                if seconds:
+                    await anyio.sleep(seconds)
+                yield piece
+            self._end()
+
+        def _end(self) -> None:
+            if self._exchange.failure is not None:
+                raise _raised(library, self._exchange.failure)
+            if self._exchange.response is not None and not self._exchange.response.complete:
+                raise self._recording.ran_out(self._exchange)
 
     return SimpleNamespace(Kept=Kept, AsyncKept=AsyncKept, Replayed=Replayed)
