@@ -1,45 +1,49 @@
 """The file of a cassette: vcrpy's YAML, read whoever wrote it and written so that a person can read it.
 
 What we add stands under `agentops:`, at the top and beside each interaction, where stock vcrpy does not look; so its
-files replay here and ours replay there.
+files replay here and ours replay there. The last line counts the exchanges: a file without it was cut.
 """
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
 import re
 import tempfile
-from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import yaml
-from vcr.serializers import yamlserializer
 
+from pytest_agentops import document
 from pytest_agentops.assembly import trace_of
-from pytest_agentops.errors import CassetteMissing, CassetteUnreadable
-from pytest_agentops.exchange import (
-    Exchange,
-    Failure,
-    Headers,
-    Request,
-    Response,
-    Timing,
-    header,
-    parse_json,
-    without_content_encoding,
+from pytest_agentops.errors import (
+    CassetteConflict,
+    CassetteCut,
+    CassetteMissing,
+    CassetteUnreadable,
+    CassetteVersion,
+    SecretFound,
 )
-from pytest_agentops.trace import Render, Trace
+from pytest_agentops.exchange import Exchange
+from pytest_agentops.interaction import entry_of, exchange_of, mapping
+from pytest_agentops.trace import Finding, Render, Trace
 
-FORMAT = 1
-"""The version of what stands under `agentops:`."""
+if TYPE_CHECKING:
+    from pytest_agentops.redaction import Hit
 
-Outcome = Literal["passed", "failed"]
+FORMAT = 2
+"""The version of what stands under `agentops:`. Format 1 had no last line."""
+
+_END = "agentops_end"
+
+Outcome = Literal["passed", "failed", "interrupted"]
+"""How a run ended; only a draft is ever of one that was interrupted."""
 
 
 @dataclass(frozen=True)
@@ -53,158 +57,159 @@ class Tape:
     recorded: datetime | None = None
     teardown: int | None = None
     """The number of the first exchange that happened while fixtures were torn down."""
+    findings: tuple[Finding, ...] = ()
+    """What was seen while it was recorded that is no exchange."""
+    tests: Mapping[str, Tape] = field(default_factory=dict)
+    """What each test recorded into a cassette that several share, by the test's id; under `""` what none of them did.
+    The other fields are then those of all together."""
 
     def trace(self) -> Trace:
         """The trace of the run that was recorded."""
-        return trace_of(self.exchanges, source="imported", prompts=self.prompts, recorded=self.recorded)
+        trace = trace_of(self.exchanges, source="imported", prompts=self.prompts, recorded=self.recorded)
+        return replace(trace, findings=(*trace.findings, *self.findings)) if self.findings else trace
+
+    def of(self, test: str) -> Tape | None:
+        """What this test finds on it; None when others recorded here and this test did not."""
+        return self.tests.get(test, self.tests.get("")) if self.tests else self
+
+    def recorded_by(self, test: str, tape: Tape) -> Tape:
+        """The same with what this test recorded instead of what it had recorded before."""
+        # A file of another tool's may serve other tests too; one of ours that names no test belonged to this one.
+        others = dict(self.tests) if self.tests else {"": self} if self.outcome is None and self.exchanges else {}
+        return _together({**others, test: tape})
 
 
-def load(path: Path) -> Tape:
+def _together(tests: Mapping[str, Tape]) -> Tape:
+    exchanges: list[Exchange] = []
+    prompts: list[Render] = []
+    for tape in tests.values():
+        before = max((exchange.number for exchange in exchanges), default=0)
+        for exchange in tape.exchanges:
+            carried = tuple(index + len(prompts) for index in exchange.prompts)
+            exchanges.append(replace(exchange, number=exchange.number + before, prompts=carried))
+        prompts += tape.prompts
+    outcomes = {tape.outcome for tape in tests.values()} - {None}
+    return Tape(
+        exchanges=tuple(exchanges),
+        outcome="failed" if "failed" in outcomes else "passed" if outcomes else None,
+        prompts=tuple(prompts),
+        recorded=max((tape.recorded for tape in tests.values() if tape.recorded), default=None),
+        findings=tuple(finding for tape in tests.values() for finding in tape.findings),
+        tests=tests,
+    )
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+class Parser(Protocol):
+    """Reads the text of a document, perhaps from a cache."""
+
+    def parse(self, raw: bytes) -> object:
+        """The document as plain data."""
+
+
+def load(path: Path, parser: Parser | None = None) -> Tape:
     """What is in this file.
 
     Raises:
         CassetteMissing: there is no such file.
-        CassetteUnreadable: it is not a cassette, or a damaged one.
+        CassetteCut: its end is missing.
+        CassetteConflict: it holds the markers of an unresolved merge.
+        CassetteVersion: its format is not known.
+        CassetteUnreadable: it is not a cassette, or damaged in another way.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        raw = path.read_bytes()
     except FileNotFoundError:
         raise CassetteMissing(f"there is no cassette {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise CassetteUnreadable(f"{path} cannot be read: {error}") from error
+    except OSError as error:
+        raise CassetteUnreadable(f"{path} cannot be read: {error.strerror or error}") from error
+
+    def fetch(name: str) -> bytes:
+        return _fetched(bodies_folder(path), name)
+
     try:
-        return loads(text)
+        return _loaded(raw, fetch, parser)
     except CassetteUnreadable as error:
-        raise CassetteUnreadable(f"{path}: {error}") from error.__cause__
+        raise type(error)(f"{path}: {error}") from error.__cause__
 
 
 def loads(text: str) -> Tape:
-    """What is in the text of a cassette.
+    """What is in the text of a cassette; bodies that have files of their own are empty.
 
     Raises:
         CassetteUnreadable: it is not a cassette, or a damaged one.
     """
-    if re.search(r"^(<{7} |>{7} )", text, re.MULTILINE):
-        raise CassetteUnreadable("it holds the markers of an unresolved merge")
-    try:
-        data = yamlserializer.deserialize(text)
-    except (yaml.YAMLError, ImportError, RecursionError) as error:
-        raise CassetteUnreadable(f"it is not YAML: {' '.join(str(error).split())}") from error
+    return _loaded(text.encode("utf-8", "surrogatepass"))
+
+
+def _loaded(raw: bytes, fetch: Callable[[str], bytes] | None = None, parser: Parser | None = None) -> Tape:
+    if b"\n<<<<<<< " in raw or b"\n>>>>>>> " in raw or raw.startswith(b"<<<<<<< "):
+        raise CassetteConflict("it holds the markers of an unresolved merge")
+    data = _parsed(raw, parser)
     if not isinstance(data, Mapping) or not isinstance(data.get("interactions"), list):
+        if _is_cut(raw):
+            raise CassetteCut(_CUT)
         raise CassetteUnreadable("it is not a cassette: it has no list of interactions")
-    added = _mapping(data.get("agentops"))
-    if added.get("format", FORMAT) != FORMAT:
-        raise CassetteUnreadable(
-            f"it has format {added['format']!r}, and this version of pytest-agentops reads {FORMAT}; upgrade it"
-        )
-    count = added.get("exchanges")
-    if isinstance(count, int) and count != len(data["interactions"]):
-        raise CassetteUnreadable(f"it is cut: it announces {count} exchanges and holds {len(data['interactions'])}")
+    added = mapping(data.get("agentops"))
+    form = added.get("format", FORMAT)
+    if form not in (1, FORMAT):
+        raise CassetteVersion(f"it has format {form!r}, and this version of pytest-agentops reads 1 to {FORMAT}")
+    held = len(data["interactions"])
+    for count in (added.get("exchanges"), data.get(_END)):
+        if isinstance(count, int) and count != held:
+            raise CassetteCut(f"it is cut: it announces {count} exchanges and holds {held}")
+    if added.get("format") == FORMAT and _END not in data:
+        raise CassetteCut(_CUT)
     try:
-        return Tape(
-            exchanges=tuple(_exchange(index, entry) for index, entry in enumerate(data["interactions"], 1)),
-            outcome=added.get("outcome"),
-            prompts=tuple(Render(**render) for render in added.get("prompts", ())),
-            recorded=_date(added.get("recorded")),
-            teardown=added.get("teardown"),
-        )
+        return _tape(added, data["interactions"], fetch)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CassetteUnreadable(f"an interaction has not the form that vcrpy writes: {error!r}") from error
 
 
-def dumps(tape: Tape) -> str:
-    """The text of a cassette that holds this tape."""
-    models = {call.model: None for call in tape.trace().model_calls if call.model}
-    added = {
-        "format": FORMAT,
-        "recorder": f"pytest-agentops {version('pytest-agentops')}",
-        "recorded": tape.recorded.isoformat() if tape.recorded else None,
-        "outcome": tape.outcome,
-        "exchanges": len(tape.exchanges),
-        "models": list(models) or None,
-        "prompts": [asdict(render) for render in tape.prompts] or None,
-        "teardown": tape.teardown,
-    }
-    data = {
-        "version": 1,
-        "agentops": {key: value for key, value in added.items() if value is not None},
-        "interactions": [_entry(exchange) for exchange in tape.exchanges],
-    }
-    dumped: str = yaml.dump(data, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=120)
-    return dumped
+_CUT = f"it is cut: its last line, `{_END}`, is missing"
 
 
-def save(tape: Tape, path: Path) -> None:
-    """Write the cassette of this tape; the file is replaced whole or not at all."""
-    text = dumps(tape)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name[:50]}.", suffix=".tmp", dir=path.parent)
+def _parsed(raw: bytes, parser: Parser | None) -> object:
     try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        if b"!!python/" in raw:  # Old versions of vcrpy wrote tuples and buffers so; its loader takes just those.
+            from vcr.serializers import yamlserializer
+
+            return yamlserializer.deserialize(raw.decode("utf-8"))
+        return parser.parse(raw) if parser is not None else document.parse(raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise CassetteUnreadable(f"it is not UTF-8: {error.reason} at byte {error.start}") from error
+    except (yaml.YAMLError, ImportError, RecursionError, ValueError) as error:
+        if _is_cut(raw):
+            raise CassetteCut(_CUT) from error
+        raise CassetteUnreadable(f"it is not YAML: {' '.join(str(error).split())}") from error
 
 
-# --- reading an interaction ------------------------------------------------------------------------------------------
+def _is_cut(raw: bytes) -> bool:
+    """Whether a file that begins as ours do has not the end that ours have."""
+    begins = re.match(rb"version: 1\r?\nagentops:\r?\n  format: (\d+)\r?\n", raw)
+    return begins is not None and int(begins[1]) > 1 and f"\n{_END}:".encode() not in raw[-200:]
 
 
-def _exchange(index: int, entry: Mapping[str, Any]) -> Exchange:
-    added = _mapping(entry.get("agentops"))
-    asked, answered = entry["request"], entry["response"]
-    timing = _mapping(added.get("timing"))
-    request = Request(str(asked["method"]), str(asked["uri"]), _headers(asked.get("headers")), _body(asked))
-    failure = Failure(**added["failure"]) if added.get("failure") else None
-    response = None
-    if not (failure and added.get("response") is False):
-        status = _mapping(answered.get("status"))
-        response = without_content_encoding(
-            Response(
-                int(answered.get("status_code") or status["code"]),
-                str(status.get("message") or ""),
-                _headers(answered.get("headers")),
-                _body(answered),
-                complete=bool(added.get("complete", True)),
-            )
-        )
-    return Exchange(
-        number=int(added.get("sequence", index)),
-        request=request,
-        response=response,
-        failure=failure,
-        timing=Timing(**timing) if timing else None,
-        prompts=tuple(added.get("prompts", ())),
+def _tape(added: Mapping[str, Any], entries: Sequence[Any], fetch: Callable[[str], bytes] | None) -> Tape:
+    if not added.get("tests"):
+        return _headed(added, [exchange_of(index, entry, fetch) for index, entry in enumerate(entries, 1)])
+    found: dict[str, list[Exchange]] = {test: [] for test in added["tests"]}
+    for index, entry in enumerate(entries, 1):
+        found[str(mapping(entry.get("agentops")).get("test", ""))].append(exchange_of(index, entry, fetch))
+    return _together({test: _headed(head, found[test]) for test, head in added["tests"].items()})
+
+
+def _headed(head: Mapping[str, Any], exchanges: Sequence[Exchange]) -> Tape:
+    return Tape(
+        exchanges=tuple(exchanges),
+        outcome=head.get("outcome"),
+        prompts=tuple(Render(**render) for render in head.get("prompts", ())),
+        recorded=_date(head.get("recorded")),
+        teardown=head.get("teardown"),
+        findings=tuple(Finding(**finding) for finding in head.get("findings", ())),
     )
-
-
-def _headers(stored: object) -> Headers:
-    found = []
-    for name, values in _mapping(stored).items():
-        for value in values if isinstance(values, list | tuple) else [values]:
-            found.append((str(name).lower(), value.decode("latin-1") if isinstance(value, bytes) else str(value)))
-    return tuple(found)
-
-
-def _body(message: Mapping[str, Any]) -> bytes:
-    """The body, however the tool that wrote it keeps bodies."""
-    if "parsed_body" in message:
-        parsed = message["parsed_body"]
-        return parsed.encode() if isinstance(parsed, str) else json.dumps(parsed, ensure_ascii=False).encode()
-    body = message.get("body", message.get("content"))
-    if isinstance(body, Mapping):
-        body = body.get("string")
-    if body is None:
-        return b""
-    if hasattr(body, "read"):
-        body = body.read()
-    elif not isinstance(body, str | bytes):
-        body = b"".join(part if isinstance(part, bytes) else str(part).encode() for part in body)
-    return body.encode() if isinstance(body, str) else bytes(body)
 
 
 def _date(value: object) -> datetime | None:
@@ -213,11 +218,52 @@ def _date(value: object) -> datetime | None:
     return datetime.fromisoformat(value) if isinstance(value, str) else None
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+# --- writing ---------------------------------------------------------------------------------------------------------
 
 
-# --- writing an interaction ------------------------------------------------------------------------------------------
+def dumps(tape: Tape, keep: Callable[[bytes], str] | None = None) -> str:
+    """The text of a cassette that holds this tape; `keep` takes large binary bodies and names them."""
+    models = {call.model: None for call in tape.trace().model_calls if call.model}
+    added = {
+        "format": FORMAT,
+        "recorder": f"pytest-agentops {version('pytest-agentops')}",
+        **_head(tape),
+        "exchanges": len(tape.exchanges),
+        "models": list(models) or None,
+        "tests": {test: _given(_head(each)) for test, each in tape.tests.items()} or None,
+    }
+    data = {
+        "version": 1,
+        "agentops": _given(added),
+        "interactions": list(_entries(tape, keep)),
+        _END: len(tape.exchanges),
+    }
+    dumped: str = yaml.dump(data, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=120)
+    # libyaml ends a document so wherever a block kept its last line end.
+    return dumped.removesuffix("...\n")
+
+
+def _head(tape: Tape) -> dict[str, Any]:
+    return {
+        "recorded": tape.recorded.isoformat() if tape.recorded else None,
+        "outcome": tape.outcome,
+        "prompts": None if tape.tests else [asdict(render) for render in tape.prompts] or None,
+        "teardown": tape.teardown,
+        "findings": None if tape.tests else [asdict(finding) for finding in tape.findings] or None,
+    }
+
+
+def _given(head: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in head.items() if value is not None}
+
+
+def _entries(tape: Tape, keep: Callable[[bytes], str] | None) -> Iterator[dict[str, Any]]:
+    for test, each in (tape.tests or {"": tape}).items():
+        for exchange in each.exchanges:
+            entry = entry_of(exchange, keep)
+            if test:
+                entry["agentops"]["test"] = test
+            yield entry
 
 
 class _Dumper(yaml.CSafeDumper if hasattr(yaml, "CSafeDumper") else yaml.SafeDumper):  # type: ignore[misc]
@@ -233,100 +279,107 @@ def _text_node(dumper: Any, text: str) -> Any:
 
 _Dumper.add_representer(str, _text_node)
 
-_LEAVES_BLOCK_STYLE = re.compile("[^\t\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd]")
-"""Characters for which libyaml gives up literal blocks; inside JSON each has an escape that means the same."""
+
+def save(
+    tape: Tape,
+    path: Path,
+    *,
+    test: str | None = None,
+    lock: AbstractContextManager[object] | None = None,
+    scan: Callable[[bytes], Sequence[Hit]] | None = None,
+) -> None:
+    """Write the cassette of this tape; the file is replaced whole or not at all.
+
+    With `test` the cassette is one that several tests share, and what the others recorded stays; `lock` keeps other
+    processes away meanwhile. `scan` looks for secrets in the very bytes.
+
+    Raises:
+        SecretFound: there is one; nothing was written.
+    """
+    with lock or nullcontext():
+        if test is not None:
+            tape = _current(path).recorded_by(test, tape)
+        _write(tape, path, scan)
 
 
-def _entry(exchange: Exchange) -> dict[str, Any]:
-    request, response = exchange.request, exchange.response
-    added: dict[str, Any] = {"sequence": exchange.number}
-    if exchange.timing is not None:
-        added["timing"] = {key: value for key, value in asdict(exchange.timing).items() if value is not None}
-    if exchange.prompts:
-        added["prompts"] = list(exchange.prompts)
-    if exchange.failure is not None:
-        added["failure"] = asdict(exchange.failure)
-    if response is None:
-        added["response"] = False
-        # Stock vcrpy needs a response to read the file at all; this one says what happened.
-        response = Response(599, f"{exchange.failure and exchange.failure.kind}")
-    elif not response.complete:
-        added["complete"] = False
-    return {
-        "agentops": added,
-        "request": {
-            "method": request.method,
-            "uri": request.url,
-            "headers": stored_headers(request.headers),
-            "body": _readable(request.body, request.headers) if request.body else None,
-        },
-        "response": {
-            "status": {"code": response.status, "message": response.reason},
-            "headers": stored_headers(response.headers),
-            "body": {"string": _readable(response.body, response.headers)},
-        },
-    }
-
-
-def stored_headers(headers: Headers) -> dict[str, list[str]]:
-    """Headers as vcrpy keeps them: a list of values for each name."""
-    stored: dict[str, list[str]] = defaultdict(list)
-    for name, value in headers:
-        stored[name].append(value)
-    return dict(stored)
-
-
-def _readable(body: bytes, headers: Headers) -> str | bytes:
-    """The body as a person wants to read it: JSON indented, events line by line; bytes where it is no text."""
-    kind = header(headers, "content-type") or ""
+def _current(path: Path) -> Tape:
+    """What is recorded now; what cannot be read is recorded anew."""
     try:
-        text = body.decode("utf-8")
-    except UnicodeDecodeError:
-        return body
-    if kind.startswith("text/event-stream"):
-        return _readable_events(text)
-    if "json" in kind or text[:1] in ("{", "["):
-        value = _exact_json(text)
-        if value is not None:
-            return _escaped(json.dumps(value, ensure_ascii=False, indent=2))
-    return text if _survives_yaml(text) else body
+        return load(path)
+    except (CassetteMissing, CassetteUnreadable):
+        return Tape()
 
 
-def _exact_json(text: str) -> Any:
-    """The value, where writing it anew loses nothing; a body with a name given twice stays as it came."""
+def _write(tape: Tape, path: Path, scan: Callable[[bytes], Sequence[Hit]] | None) -> None:
+    bodies: dict[str, bytes] = {}
 
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(pairs) != len({name for name, _ in pairs}):
-            raise ValueError("a name is given twice")
-        return dict(pairs)
+    def keep(body: bytes) -> str:
+        name = f"{hashlib.blake2b(body, digest_size=16).hexdigest()}.bin"
+        bodies[name] = body
+        return name
 
+    text = dumps(tape, keep).encode("utf-8")
+    folder = bodies_folder(path)
+    for file, content in [*((folder / name, body) for name, body in bodies.items()), (path, text)]:
+        if hits := scan(content) if scan is not None else ():
+            raise SecretFound(hits, file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The bodies first: whenever the process dies, the cassette that is there finds what it names.
+    for name, body in bodies.items():
+        folder.mkdir(exist_ok=True)
+        if not (folder / name).exists():
+            _replace(folder / name, body)
+    _replace(path, text)
+    _sweep(folder, bodies)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    handle, name = tempfile.mkstemp(prefix=f".{path.name[:50]}.", suffix=".tmp", dir=path.parent)
     try:
-        return json.loads(text, object_pairs_hook=once)
-    except (ValueError, RecursionError):
-        return None
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    with suppress(OSError):  # Where folders can be synced, a power cut does not undo the replacement.
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
-def _readable_events(text: str) -> str | bytes:
-    lines = []
-    for line in text.replace("\r\n", "\n").split("\n"):
-        field, colon, value = line.partition(":")
-        if field == "data" and _LEAVES_BLOCK_STYLE.search(value) and parse_json(value) is not None:
-            value = _escaped(value)
-        lines.append(f"{field}{colon}{value}")
-    readable = "\n".join(lines)
-    return readable if _survives_yaml(readable) else text.encode()
+# --- bodies that have files of their own -----------------------------------------------------------------------------
 
 
-def _escaped(text: str) -> str:
-    """JSON in which every character that YAML cannot show plainly is written as its escape."""
-
-    def escape(found: re.Match[str]) -> str:
-        units = found[0].encode("utf-16-be", "surrogatepass")
-        return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
-
-    return _LEAVES_BLOCK_STYLE.sub(escape, text)
+def bodies_folder(path: Path) -> Path:
+    """Where the large binary bodies of this cassette are."""
+    return path.with_suffix(".bodies")
 
 
-def _survives_yaml(text: str) -> bool:
-    """Whether YAML gives this text back as it was: it turns other line ends into its own."""
-    return not re.search("[\r\x85\u2028\u2029\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufeff\ufffe\uffff]", text)
+def _fetched(folder: Path, name: str) -> bytes:
+    # A cassette is untrusted: what it names is a hash and never a way out of its folder.
+    if not re.fullmatch(r"[0-9a-f]{32}\.bin", name):
+        raise CassetteUnreadable(f"{name!r} is no name of a body")
+    try:
+        body = (folder / name).read_bytes()
+    except OSError as error:
+        raise CassetteUnreadable(f"a body is missing: {folder / name} ({error.strerror or error})") from error
+    if hashlib.blake2b(body, digest_size=16).hexdigest() != name.removesuffix(".bin"):
+        raise CassetteUnreadable(f"a body is damaged: {folder / name} is not what was recorded")
+    return body
+
+
+def _sweep(folder: Path, kept: Mapping[str, bytes]) -> None:
+    """Take away the bodies that the cassette no longer names."""
+    if not folder.is_dir():
+        return
+    for file in folder.glob("*.bin"):
+        if file.name not in kept:
+            file.unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()

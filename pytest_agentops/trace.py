@@ -209,8 +209,9 @@ class Finding:
     """Something odd in a trace that nobody asserted on."""
 
     kind: Literal[
-        "unanswered", "malformed", "cut_off", "refused", "unknown_endpoint", "no_response", "no_usage", "failed"
-    ]
+        "unanswered", "malformed", "cut_off", "refused", "unknown_endpoint", "no_response", "no_usage", "failed",
+        "child_process",
+    ]  # fmt: skip
     message: str
     exchange: int | None = None
     """The number of the exchange it was seen in."""
