@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from pytest_agentops.cassette import Miss, Unplayed
-from pytest_agentops.errors import UnknownFigure
+from pytest_agentops.errors import SecretFound, UnknownFigure
 from pytest_agentops.exchange import Exchange, Request
 from pytest_agentops.expect import Expectation, Mismatch, NotEvery
 from pytest_agentops.expect.calls import ExpectedCall
 from pytest_agentops.expect.trajectories import Happened, NotExactly, NotInOrder, Row
-from pytest_agentops.matching import ABSENT, Change, changes, is_loopback
-from pytest_agentops.trace import Step, ToolCall, Trace, Trajectory
+from pytest_agentops.guard import Refusal
+from pytest_agentops.matching import ABSENT, Cause, Change
+from pytest_agentops.trace import ModelCall, Step, ToolCall, Trace, Trajectory
+from pytest_agentops.volatile import Volatile, json_path
 
 _WIDTH = 100
 _MOST_ROWS = 6
@@ -169,21 +171,31 @@ def _shown(call: ToolCall) -> str:
 
 
 def miss_lines(miss: Miss) -> Iterator[str]:
-    """A request without a recorded answer: what was asked, what came nearest, what to type."""
+    """A request without a recorded answer: what was asked, what came nearest, why it differs, what to type."""
+    if miss.ran_out is not None:
+        yield from _ran_out(miss, miss.ran_out)
+        return
     yield f"no recorded reply for this request, and nothing may go live (record mode: {miss.mode})"
     yield f"  request   {_request(miss)}"
     if not miss.exists:
         yield f"  cassette  {_relative(miss.cassette)} does not exist"
         yield f"  to record it: {_command(miss.test, 'once')}"
         return
-    replies = f"{miss.recorded} {'reply' if miss.recorded == 1 else 'replies'}"
-    yield f"  cassette  {_relative(miss.cassette)} ({replies}, {miss.used} used)"
+    yield f"  cassette  {_relative(miss.cassette)} ({_counted(miss.recorded, 'reply', 'replies')}, {miss.used:,} used)"
     if miss.used_up:
         yield "  closest   this very request is recorded, and each of its replies was given already"
     elif miss.nearest is None:
-        yield "  closest   nothing: the cassette is empty"
+        yield "  closest   nothing: it holds no reply for this test"
     else:
         yield from _nearest(miss.nearest, miss)
+    yield f"  to record again: {_command(miss.test, 'changed')}"
+
+
+def _ran_out(miss: Miss, exchange: Exchange) -> Iterator[str]:
+    yield "the recorded stream ends here, and the reader wants more of it (its first reader had left early)"
+    yield f"  request   {_request(miss)}"
+    read = len(list(exchange.response.pieces())) if exchange.response else 0
+    yield f"  cassette  {_relative(miss.cassette)}, #{exchange.number}: {_counted(read, 'piece')} recorded"
     yield f"  to record again: {_command(miss.test, 'all')}"
 
 
@@ -196,7 +208,7 @@ def unplayed_lines(unplayed: Unplayed) -> Iterator[str]:
         yield f"  {exchange_line(exchange)}"
     if count > 10:
         yield f"  and {count - 10} more"
-    yield f"  to record again: {_command(unplayed.test, 'all')}"
+    yield f"  to record again: {_command(unplayed.test, 'changed')}"
 
 
 def exchange_line(exchange: Exchange) -> str:
@@ -207,9 +219,11 @@ def exchange_line(exchange: Exchange) -> str:
 
 
 def _nearest(nearest: Exchange, miss: Miss) -> Iterator[str]:
-    asked, recorded = miss.request, nearest.request
-    found = list(changes(recorded.json, asked.json))
-    if _target(recorded) != _target(asked):
+    asked, recorded, causes = miss.request, nearest.request, miss.causes
+    found = [change for cause in causes for change in cause.changes]
+    if causes:
+        yield f"  cause     {'; '.join(_cause(cause) for cause in causes[:3])}"
+    if any(cause.kind == "endpoint" for cause in causes) and recorded.location.query == asked.location.query:
         yield f"  closest   #{nearest.number} goes to {recorded.method} {recorded.url}"
     elif found:
         places = ", ".join(change.pointer or "the whole body" for change in found[:3])
@@ -217,16 +231,61 @@ def _nearest(nearest: Exchange, miss: Miss) -> Iterator[str]:
         yield f"  closest   #{nearest.number} differs in {places}{more}"
     elif recorded.location.query != asked.location.query:
         yield f"  closest   #{nearest.number} has the query {recorded.location.query!r}"
-    else:
+    elif recorded.body != asked.body:
         yield f"  closest   #{nearest.number} differs in its body, which is not JSON"
+    else:
+        yield f"  closest   #{nearest.number} is the same but for which of its secrets are the same"
     for change in found[:3]:
         yield from (f"            {line}" for line in _change(change))
+    yield from _cure(causes, asked)
 
 
-def _target(request: Request) -> tuple[object, ...]:
-    host = request.location.hostname or ""
-    port = None if is_loopback(host) else request.location.port
-    return request.method, request.location.scheme, host, port, request.location.path
+_CAUSES: Mapping[str, str] = {
+    "endpoint": "it goes to another endpoint",
+    "model": "another model",
+    "prompt": "the prompt changed",
+    "tools": "the tools changed",
+    "tool result": "a tool gave another result",
+    "earlier answer": "an earlier answer is another one",
+    "output schema": "the output schema changed",
+    "options": "other options",
+    "body": "the body changed",
+    "volatile value": "the same request but for a value that changes from run to run",
+    "white space": "the same request but for white space",
+}
+
+
+def _cause(cause: Cause) -> str:
+    return f"{_CAUSES[cause.kind]} ({cause.detail})" if cause.detail else _CAUSES[cause.kind]
+
+
+def _cure(causes: Sequence[Cause], asked: Request) -> Iterator[str]:
+    """What to write where nothing but a volatile value differs."""
+    if causes and all(cause.kind == "volatile value" for cause in causes):
+        changes = [change for cause in causes for change in cause.changes]
+        yield f"  to cure it: {_ignoring([change.pointer for change in changes], asked.json)}"
+        if any(isinstance(change.asked, str) and len(change.asked) > 60 for change in changes):
+            yield "              (that leaves out the whole text; better freeze the value where the test makes it)"
+
+
+def _ignoring(pointers: Iterable[str], body: Any) -> str:
+    paths = ", ".join(json.dumps(json_path(pointer, body)) for pointer in dict.fromkeys(pointers))
+    return f"@pytest.mark.agentops(ignore=[{paths}])"
+
+
+def volatile_lines(found: Sequence[Volatile], body: Any = None) -> Iterator[str]:
+    """Values in a recording that look as if the next run would send others, and how to leave them out."""
+    for each in found[:5]:
+        yield f"{json_path(each.pointer, body)} holds a {each.kind}: {_cut(each.value, 60)}"
+    if len(found) > 5:
+        yield f"and {len(found) - 5} more"
+    whole = [each.pointer for each in found if each.whole]
+    if whole:
+        yield f"to leave it out: {_ignoring(whole, body)}"
+    if len(whole) < len(found):
+        yield "inside a longer text it is better frozen where the test makes it, or handed in by the test"
+        inside = [each.pointer for each in found if not each.whole]
+        yield f"to leave out the whole text: {_ignoring(inside, body)}"
 
 
 def _change(change: Change) -> Iterator[str]:
@@ -279,13 +338,60 @@ def _command(test: str, mode: str) -> str:
     return f"pytest {shlex.quote(test)} --agentops-record={mode}" if test else f"run with record mode {mode}"
 
 
+def refusal_lines(refusal: Refusal) -> Iterator[str]:
+    """A connection that was refused: who wanted to go where, from which line, and what to type."""
+    yield f"{refusal.client} wanted to reach {refusal.target}, and nothing may go live"
+    if refusal.test:
+        yield f"  test      {refusal.test}"
+    if refusal.place:
+        yield f"  line      {refusal.place}"
+    if refusal.child:
+        yield "  how       through a child process or libcurl, which can be neither recorded nor replayed"
+    else:
+        yield "  how       past the clients that are recorded and replayed"
+    yield f'  to let it through: allow_hosts = ["{refusal.host}"] in [tool.agentops]'
+
+
+def secret_lines(found: SecretFound) -> Iterator[str]:
+    """A save that was refused: which file, which secrets, and where."""
+    yield f"{_relative(Path(str(found.path)))} was not written: {_counted(len(found.hits), 'secret')} would stand in it"
+    for hit in found.hits[:10]:
+        yield f"  line {hit.line}, column {hit.column}: {hit.kind} ({hit.shown})"
+    if len(found.hits) > 10:
+        yield f"  and {len(found.hits) - 10} more"
+    yield "  to take it out: patterns, names or environment under [tool.agentops.redact]; to let it stand: allow"
+
+
+def drift_lines(recorded: Trace, live: Trace) -> Iterator[str]:
+    """Where what happens today is not what was recorded."""
+    if len(recorded.model_calls) != len(live.model_calls):
+        yield f"model calls: {len(recorded.model_calls)} recorded, {len(live.model_calls)} now"
+    for was, now in zip(recorded.model_calls, live.model_calls, strict=False):
+        yield from (f"{now.id or 'a call'}: {line}" for line in _call_drift(was, now))
+    if recorded.trajectory != live.trajectory:
+        yield f"trajectory: {_happened(recorded.trajectory).removeprefix('what happened: ')} (recorded)"
+        yield f"            {_happened(live.trajectory).removeprefix('what happened: ')} (now)"
+    elif recorded.response != live.response:
+        yield "the answer:"
+        yield from (f"  {line}" for line in _word_diff(recorded.response, live.response))
+
+
+def _call_drift(was: ModelCall, now: ModelCall) -> Iterator[str]:
+    if was.model != now.model:
+        yield f"answered by {now.model}, recorded from {was.model}"
+    if was.finish_reason != now.finish_reason:
+        yield f"finished with {now.finish_reason}, recorded {was.finish_reason}"
+    if str(was.error) != str(now.error):
+        yield f"failed: {now.error}, recorded {was.error}"
+
+
 # --- traces ----------------------------------------------------------------------------------------------------------
 
 
 def trace_lines(trace: Trace) -> Iterator[str]:
     """A trace as a tree: each model call with the tool calls it asked for, their results and the answer."""
     if not trace.captured:
-        yield "nothing was captured: no request went through httpx or httpx2"
+        yield "nothing was captured: no HTTP request was seen"
         return
     yield totals(trace)
     for step in trace.steps:
@@ -313,8 +419,8 @@ def dollars(amount: float) -> str:
     return f"${amount:.2f}" if amount >= 1 else f"${amount:.4f}"
 
 
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+def _counted(count: int, what: str, several: str = "") -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {several or f'{what}s'}"
 
 
 def _figure(figure: Callable[[], str], otherwise: str) -> str:

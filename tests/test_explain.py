@@ -380,7 +380,7 @@ def test_a_trace_without_figures_says_so_in_one_line():
 
 
 def test_a_trace_of_nothing_says_so():
-    assert list(trace_lines(Trace())) == ["nothing was captured: no request went through httpx or httpx2"]
+    assert list(trace_lines(Trace())) == ["nothing was captured: no HTTP request was seen"]
 
 
 # --- misses ----------------------------------------------------------------------------------------------------------
@@ -415,17 +415,18 @@ def test_a_miss_names_the_nearest_request_and_what_differs():
         "no recorded reply for this request, and nothing may go live (record mode: none)\n"
         '  request   POST https://api.openai.com/v1/chat/completions  "Where is order 42?"\n'
         "  cassette  cassettes/test_a/test_x.yaml (3 replies, 1 used)\n"
+        "  cause     the prompt changed (user)\n"
         "  closest   #2 differs in /messages/0/content\n"
         '            recorded  "Where is order 41?"\n'
         '            asked     "Where is order 42?"\n'
-        "  to record again: pytest tests/test_a.py::test_x --agentops-record=all"
+        "  to record again: pytest tests/test_a.py::test_x --agentops-record=changed"
     )
 
 
 def test_a_miss_shows_the_words_that_differ_in_a_long_text():
     words = "You are the support agent of ACME. Be friendly and brief, and look an order up before you refund it."
 
-    assert miss(request(words.replace("friendly", "formal")), exchange(2, words)).splitlines()[3:5] == [
+    assert miss(request(words.replace("friendly", "formal")), exchange(2, words)).splitlines()[4:6] == [
         "  closest   #2 differs in /messages/0/content",
         "            agent of ACME. Be [-friendly-]{+formal+} and brief, and look",
     ]
@@ -435,6 +436,7 @@ def test_a_miss_shows_three_places_and_counts_the_others():
     recorded = exchange(1, "a", temperature=0, top_p=1, seed=1, n=1)
 
     assert miss(request("a", temperature=1, top_p=0, seed=2), recorded).splitlines()[3:] == [
+        "  cause     other options",
         "  closest   #1 differs in /temperature, /top_p, /seed and 1 more place",
         "            recorded  0",
         "            asked     1",
@@ -442,7 +444,7 @@ def test_a_miss_shows_three_places_and_counts_the_others():
         "            asked     0",
         "            recorded  1",
         "            asked     2",
-        "  to record again: pytest tests/test_a.py::test_x --agentops-record=all",
+        "  to record again: pytest tests/test_a.py::test_x --agentops-record=changed",
     ]
 
 
@@ -452,7 +454,7 @@ def test_a_miss_of_something_the_cassette_has_used_up():
     assert miss(asked, exchange(1, "again?"), recorded=1, used=1, used_up=True).splitlines()[2:] == [
         "  cassette  cassettes/test_a/test_x.yaml (1 reply, 1 used)",
         "  closest   this very request is recorded, and each of its replies was given already",
-        "  to record again: pytest tests/test_a.py::test_x --agentops-record=all",
+        "  to record again: pytest tests/test_a.py::test_x --agentops-record=changed",
     ]
 
 
@@ -466,12 +468,12 @@ def test_a_miss_where_there_is_no_cassette():
 def test_a_miss_where_the_cassette_is_empty():
     assert miss(request("a"), None, recorded=0, used=0).splitlines()[2:4] == [
         "  cassette  cassettes/test_a/test_x.yaml (0 replies, 0 used)",
-        "  closest   nothing: the cassette is empty",
+        "  closest   nothing: it holds no reply for this test",
     ]
 
 
 def test_a_miss_whose_nearest_went_elsewhere():
-    assert miss(request("a", "https://api.groq.com/v1/chat/completions"), exchange(1, "a")).splitlines()[3] == (
+    assert miss(request("a", "https://api.groq.com/v1/chat/completions"), exchange(1, "a")).splitlines()[4] == (
         "  closest   #1 goes to POST https://api.openai.com/v1/chat/completions"
     )
 
@@ -488,7 +490,7 @@ def test_replies_that_were_not_asked_for():
         '  #2  POST https://api.openai.com/v1/chat/completions -> 200  "Where is order 42?"\n'
         "  #3  GET https://weather.example/today -> None\n"
         "  #4  GET https://weather.example/ -> ConnectError\n"
-        "  to record again: pytest 'tests/test_a.py::test_x[a b]' --agentops-record=all"
+        "  to record again: pytest 'tests/test_a.py::test_x[a b]' --agentops-record=changed"
     )
 
 
