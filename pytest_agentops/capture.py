@@ -10,18 +10,20 @@ import concurrent.futures
 import functools
 import importlib
 import itertools
+import multiprocessing.process
+import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any, Protocol
 
-from pytest_agentops import prompt, transports
+from pytest_agentops import prompt, stubs, transports
 from pytest_agentops.assembly import trace_of
 from pytest_agentops.errors import StrayRequest
 from pytest_agentops.exchange import (
@@ -32,9 +34,10 @@ from pytest_agentops.exchange import (
     Timing,
     without_content_encoding,
 )
+from pytest_agentops.guard import Guarded
 from pytest_agentops.redaction import Redactor
 from pytest_agentops.trace import Finding, ModelCall, Reading, Render, Source, Trace
-from pytest_agentops.transports import Ticket
+from pytest_agentops.transports import Pace, Ticket
 
 _current: ContextVar[Recording | None] = ContextVar("agentops_recording", default=None)
 _parts: ContextVar[tuple[int, ...]] = ContextVar("agentops_parts", default=())
@@ -42,10 +45,6 @@ _parts: ContextVar[tuple[int, ...]] = ContextVar("agentops_parts", default=())
 
 class Player(Protocol):
     """What may answer instead of the network."""
-
-    @property
-    def ends(self) -> float:
-        """Seconds that the exchanges on it take; what goes live is timed from there."""
 
     @property
     def strict(self) -> bool:
@@ -56,35 +55,66 @@ class Player(Protocol):
         """When its exchanges happened; None when that is not known or there are none."""
 
     def play(self, request: Request) -> Exchange | None:
-        """The recorded exchange that answers this request, or None where it may go live.
+        """The recorded exchange that answers this request, spelled as it was recorded; None where it may go live.
 
         Raises:
             CassetteMiss: there is no answer, and nothing may go live.
         """
 
+    def ran_out(self, exchange: Exchange) -> Exception:
+        """What to raise where a reader wants more of a stream than the one who was recorded had read."""
+
+
+class Notes(Protocol):
+    """Where what goes live is written down before the program goes on."""
+
+    def note(self, note: Exchange | Render) -> None:
+        """Write this down."""
+
+    def rewrite(self, notes: Sequence[Exchange | Render]) -> None:
+        """Write these down instead of all before: a secret was learned that an earlier one holds."""
+
 
 class Recording:
     """The exchanges of one test, as they happen."""
 
-    def __init__(self, name: str, tape: Player | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        tape: Player | None = None,
+        *,
+        redactor: Redactor | None = None,
+        notes: Notes | None = None,
+        pace: Pace = "none",
+    ) -> None:
         self.name = name
         """Whose recording it is: a test's id."""
+        self.pace = pace
+        """Whether replayed answers take the time they took."""
         self.paused = False
         """A paused recording owns only what its own tasks and threads do."""
+        self.guarded: Guarded | None = None
+        """What nothing may leave meanwhile; None where it may go live."""
         self.recorded = (tape.recorded if tape is not None else None) or datetime.now(UTC).replace(microsecond=0)
         """When the exchanges happened; on replay, when they were recorded."""
         self.closed = False
         self.findings: list[Finding] = []
         """What was seen that is no exchange."""
         self._tape = tape
-        self._redactor = Redactor()
-        self._opened = time.perf_counter() - (tape.ends if tape is not None else 0.0)
+        self._notes = notes
+        self._redactor = redactor or Redactor()
+        self._process = os.getpid()
+        self._children: tuple[int, int] | None = None
+        self._heard = b""
+        self._opened = time.perf_counter()
+        self._replayed_until = 0.0
         self._numbers = itertools.count(1)
         self._exchanges: dict[int, Exchange] = {}
         self._parts_of: dict[int, tuple[int, ...]] = {}
         self._renders: list[prompt.Rendered] = []
         self._live: set[int] = set()
         self._unfinished: dict[int, Callable[[], None]] = {}
+        self._learned = self._redactor.learned
         self._lock = threading.RLock()
 
     @property
@@ -111,27 +141,38 @@ class Recording:
 
     def note(self, rendered: prompt.Rendered) -> None:
         """Remember that a prompt was rendered."""
+        inputs = self._redactor.value(rendered.render.inputs)
+        if inputs != rendered.render.inputs and isinstance(inputs, Mapping):
+            rendered = replace(rendered, render=replace(rendered.render, inputs=inputs))
         with self._lock:
             self._renders.append(rendered)
+            if self._notes is not None:
+                self._notes.note(rendered.render)
 
     def send(self, request: Request) -> Exchange | Ticket:
         """The recorded exchange that answers this request, or a ticket with which it goes live.
 
         Raises:
             CassetteMiss: there is no answer, and nothing may go live.
+            StrayRequest: a forked child of the test asks; its exchanges cannot come back to it.
         """
+        if os.getpid() != self._process:
+            raise self._stray(request)
         request = self._redactor.request(request)
         # An empty tape is false, since a vcrpy cassette has a length, and must be asked all the same.
         played = self._tape.play(request) if self._tape is not None else None
         prompts = self._carried(request)
         with self._lock:
             if played is not None and self._tape is not None:
-                # The request is this run's own: it differs from the recorded one in what the key leaves out.
                 number = played.number if self._tape.strict else next(self._numbers)
-                played = replace(played, number=number, request=request, prompts=prompts)
+                played = replace(played, number=number, prompts=prompts)
+                if played.timing is not None:
+                    self._replayed_until = max(self._replayed_until, played.timing.started + played.timing.seconds)
                 self._keep(played, parts_here())
                 return played
             number = next(self._numbers)
+            if not self._live:
+                self._goes_live()
             self._live.add(number)
         return Ticket(number, request, self.now(), prompts, parts_here())
 
@@ -141,7 +182,12 @@ class Recording:
             self._unfinished[ticket.number] = finish
 
     def receive(
-        self, ticket: Ticket, response: Response | None, failure: Failure | None = None, first: float | None = None
+        self,
+        ticket: Ticket,
+        response: Response | None,
+        failure: Failure | None = None,
+        first: float | None = None,
+        events: tuple[float, ...] = (),
     ) -> None:
         """Keep what became of a request that went live."""
         now = self.now()
@@ -153,16 +199,57 @@ class Recording:
             started=round(ticket.started, 4),
             seconds=round(now - ticket.started, 4),
             first=None if first is None else round(first, 4),
+            events=events,
         )
+        exchange = Exchange(ticket.number, ticket.request, response, failure, timing, ticket.prompts)
         with self._lock:
             self._unfinished.pop(ticket.number, None)
-            self._keep(Exchange(ticket.number, ticket.request, response, failure, timing, ticket.prompts), ticket.parts)
+            self._keep(exchange, ticket.parts)
+            if self._notes is not None and not self.closed:
+                if self._forget():
+                    self._notes.rewrite(
+                        [
+                            *self.renders,
+                            *(self._exchanges[number] for number in sorted(self._live & set(self._exchanges))),
+                        ]
+                    )
+                else:
+                    self._notes.note(exchange)
+
+    def ran_out(self, exchange: Exchange) -> Exception:
+        """What to raise where a reader wants more of a stream than the one who was recorded had read."""
+        assert self._tape is not None
+        return self._tape.ran_out(exchange)
+
+    def forget(self) -> None:
+        """Take out of what is kept the secrets that were learned after it was."""
+        with self._lock:
+            self._forget()
+
+    def _forget(self) -> bool:
+        if self._redactor.learned == self._learned:
+            return False
+        self._learned = self._redactor.learned
+        before = dict(self._exchanges)
+        self._exchanges = {number: self._redactor.exchange(exchange) for number, exchange in before.items()}
+        return any(self._exchanges[number] != exchange for number, exchange in before.items())
+
+    def _goes_live(self) -> None:
+        """From here on, times go on after what was replayed, and prices are today's."""
+        if self._replayed_until:
+            self._opened = time.perf_counter() - self._replayed_until
+        self.recorded = datetime.now(UTC).replace(microsecond=0)
 
     def close(self) -> None:
         """End the recording; responses still being read are kept as far as they came."""
         for finish in tuple(self._unfinished.values()):
             finish()
         self.closed = True
+        if self._children is not None and self._process == os.getpid():
+            self._heard = "\n".join(self.strays).encode()
+            for end in self._children:
+                os.close(end)
+            self._children = None
 
     def _keep(self, exchange: Exchange, parts: tuple[int, ...]) -> None:
         if not self.closed:
@@ -172,6 +259,32 @@ class Recording:
     def now(self) -> float:
         """Seconds since the recording began."""
         return time.perf_counter() - self._opened
+
+    # What a forked child asks is lost with it, unless it says so to its parent before.
+
+    def before_fork(self) -> None:
+        """A child may come to be: let it be able to speak."""
+        if self._children is None and os.getpid() == self._process:
+            self._children = os.pipe()
+            os.set_blocking(self._children[0], False)
+
+    @property
+    def strays(self) -> tuple[str, ...]:
+        """The requests that forked children of the test made, and were refused."""
+        if self._children is not None:
+            with suppress(BlockingIOError):
+                self._heard += os.read(self._children[0], 65536)
+        return tuple(dict.fromkeys(self._heard.decode(errors="replace").splitlines()))
+
+    def _stray(self, request: Request) -> StrayRequest:
+        where = f"{request.method} {request.location.scheme}://{request.location.hostname}{request.location.path}"
+        line = f"the child process {os.getpid()} of {self.name} made a request: {where}"
+        if self._children is not None:
+            os.write(self._children[1], line.encode(errors="replace")[:4000] + b"\n")
+        return StrayRequest(
+            f"{line}\n  what a child process asks can be neither recorded nor replayed\n"
+            "  let the test's own process make the request, or a thread of it"
+        )
 
     def _carried(self, request: Request) -> tuple[int, ...]:
         if not self._renders:
@@ -302,6 +415,12 @@ class _Watch:
         for library in filter(None, map(_imported, ("httpx", "httpx2"))):
             for transport, method, watched in transports.replacements(library, owner):
                 self._replace(transport, method, watched)
+        self._patches.callback(transports.back_off.restore)
+        self._patches.enter_context(stubs.patched(owner))
+        self._replace(
+            multiprocessing.process.BaseProcess, "start", _start_child(multiprocessing.process.BaseProcess.start)
+        )
+        _tell_of_forks()
         self._replace(threading.Thread, "start", _start_thread(threading.Thread.start))
         pool = concurrent.futures.ThreadPoolExecutor
         self._replace(pool, "submit", _submit(pool.submit))
@@ -383,6 +502,21 @@ def owner(*, stray: bool = True) -> Recording | None:
     return None
 
 
+def guarded_here() -> Guarded | None:
+    """What nothing may leave that happens here and now; None where it may, or where it is nobody's."""
+    recording = _current.get()
+    if recording is None or recording.closed:
+        # A thread whose test has ended is held to what that test allowed.
+        recording = _watch.started_by(threading.current_thread()) or owner(stray=False)
+    if recording is None and _watch.open and all(each.guarded is not None for each in _watch.open):
+        recording = _watch.open[-1]  # Whosever it is, it may not.
+    return recording.guarded if recording is not None else everything
+
+
+everything: Guarded | None = None
+"""What nothing may leave even where no recording is open; set for a whole session by the setting `scope`."""
+
+
 def parts_here() -> tuple[int, ...]:
     """The parts of a recording that what happens here and now belongs to; a plain thread inherits its starter's."""
     return _parts.get() or _watch.parts(threading.current_thread())
@@ -409,6 +543,30 @@ def _strings(value: object) -> Iterator[str]:
     elif isinstance(value, list):
         for inner in value:
             yield from _strings(inner)
+
+
+# --- children --------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _tell_of_forks() -> None:
+    os.register_at_fork(before=_before_fork)  # It cannot be taken back; with no open recording it does nothing.
+
+
+def _before_fork() -> None:
+    for recording in _watch.open:
+        recording.before_fork()
+
+
+def _start_child(original: Callable[[Any], None]) -> Callable[[Any], None]:
+    @functools.wraps(original)
+    def start(self: Any) -> None:
+        if recording := owner(stray=False):
+            message = f"the child process {self.name} was started; what it asks is not recorded"
+            recording.findings.append(Finding("child_process", message))
+        original(self)
+
+    return start
 
 
 # --- threads ---------------------------------------------------------------------------------------------------------

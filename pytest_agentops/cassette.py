@@ -1,28 +1,38 @@
-"""Record and replay on vcrpy: the lookup, the modes, drafts, and the miss."""
+"""Record and replay: the lookup, the modes, drafts, the miss, and what may not go live."""
 
 from __future__ import annotations
 
 import os
+import re
 import threading
-from collections import Counter, defaultdict, deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import vcr.cassette
-from vcr.record_mode import RecordMode as VcrMode
-from vcr.request import Request as VcrRequest
-
-from pytest_agentops.capture import Recording, foreground, watching
-from pytest_agentops.errors import CassetteMiss, CassetteUnplayed, CassetteUnreadable
-from pytest_agentops.exchange import Exchange, Request, Response
-from pytest_agentops.matching import nearest, request_key
-from pytest_agentops.redaction import Redactor
+from pytest_agentops.capture import Recording, foreground, guarded_here, watching
+from pytest_agentops.credentials import PLACEHOLDER
+from pytest_agentops.errors import (
+    CassetteMiss,
+    CassetteUnplayed,
+    CassetteUnreadable,
+    CassetteUsedUp,
+    LiveCallRefused,
+    NothingRecorded,
+    StrayRequest,
+)
+from pytest_agentops.exchange import Exchange, Request
+from pytest_agentops.guard import Hosts, Refusal, protecting
+from pytest_agentops.journal import Journal, ignored_by_git
+from pytest_agentops.matching import Cause, Key, Renaming, causes, nearest, request_key, without
+from pytest_agentops.redaction import Redactor, Rules
 from pytest_agentops.settings import RecordMode
-from pytest_agentops.tape import Outcome, Tape, load, save, stored_headers
+from pytest_agentops.tape import Outcome, Parser, Tape, load, save
+from pytest_agentops.trace import Trace
+from pytest_agentops.transports import Pace
+from pytest_agentops.volatile import Volatile, volatile_in
 
 
 @dataclass(frozen=True)
@@ -42,6 +52,21 @@ class Miss:
     """The recorded exchange whose request is most like this one."""
     test: str
     """What to run to record again."""
+    ignore: tuple[str, ...] = ()
+    """JSON paths that do not count."""
+    ran_out: Exchange | None = None
+    """The recorded exchange whose stream was read on beyond where its first reader had left it."""
+
+    @property
+    def causes(self) -> tuple[Cause, ...]:
+        """Why the nearest request is not this one."""
+        return () if self.nearest is None else causes(self.nearest.request, self.request, self.ignore)
+
+    def error(self) -> CassetteMiss:
+        """The error that says so."""
+        if not self.exists:
+            return NothingRecorded(self)
+        return CassetteUsedUp(self) if self.used_up else CassetteMiss(self)
 
 
 @dataclass(frozen=True)
@@ -54,120 +79,147 @@ class Unplayed:
     test: str
 
 
-class Cassette(vcr.cassette.Cassette):  # type: ignore[misc]
-    """vcrpy's cassette with a keyed lookup: answers cost the same however many there are.
+class Cassette:
+    """Recorded answers with a keyed lookup: one costs the same however many there are.
 
     Each recorded answer is given once, identical requests are answered in the order they were issued, and a request
     without an answer is a `CassetteMiss` that this object remembers even when the program swallows it.
     """
 
-    def __init__(self, path: Path, tape: Tape, *, mode: RecordMode, test: str = "", ignore: Sequence[str] = ()) -> None:
-        vcr_mode = {"none": VcrMode.NONE, "once": VcrMode.ONCE, "all": VcrMode.ALL, "live": VcrMode.ALL}[mode]
-        super().__init__(str(path), record_mode=vcr_mode)
+    def __init__(
+        self,
+        path: Path,
+        tape: Tape,
+        *,
+        mode: RecordMode,
+        test: str = "",
+        ignore: Sequence[str] = (),
+        spare: Tape | None = None,
+    ) -> None:
         self.tape = tape
         """What was recorded."""
         self.misses: list[Miss] = []
         """Every request that got no answer."""
-        self._mode, self._test, self._ignore = mode, test, tuple(ignore)
-        self._file = path
-        self._redactor = Redactor()
-        self._lock_replay = threading.Lock()
-        self._waiting: dict[bytes, deque[Exchange]] = defaultdict(deque)
-        self._played: set[int] = set()
-        self._reserved: dict[int, Exchange] = {}
-        for exchange in sorted(tape.exchanges, key=lambda each: each.number):
-            self._waiting[self._key(exchange.request)].append(exchange)
-            self.data.append((_vcr_request(exchange.request), _vcr_response(exchange)))
-        self.rewound = bool(tape.exchanges)
         self.strict = True
         """Whether a request without an answer is a miss; where it is not, it may go live."""
-
-    @property
-    def ends(self) -> float:
-        """Seconds that the recorded exchanges take."""
-        timings = [exchange.timing for exchange in self.tape.exchanges if exchange.timing]
-        return max((timing.started + timing.seconds for timing in timings), default=0.0)
+        self._mode, self._test, self._ignore = mode, test, tuple(ignore)
+        self._file = path
+        self._lock = threading.Lock()
+        self._answers = _Answers(tape.exchanges, self._ignore)
+        self._spare = _Answers(spare.exchanges if spare else (), self._ignore)
+        self._diverged = False
 
     @property
     def recorded(self) -> datetime | None:
-        """When it was recorded."""
+        """When it was recorded; where only the draft of another run answers, when that was."""
         return self.tape.recorded
 
     @property
     def unplayed(self) -> tuple[Exchange, ...]:
         """The recorded exchanges that nobody has asked for yet."""
-        return tuple(exchange for exchange in self.tape.exchanges if exchange.number not in self._played)
+        return self._answers.unplayed
+
+    @property
+    def left(self) -> tuple[Exchange, ...]:
+        """The exchanges of the draft that nobody has asked for yet."""
+        return self._spare.unplayed
 
     def play(self, request: Request) -> Exchange | None:
-        """The recorded exchange that answers this redacted request; None where it may go live.
+        """The recorded exchange that answers this redacted request, spelled as recorded; None where it may go live.
+
+        What may go live does so from the first request that is not recorded; from there on only a draft answers.
 
         Raises:
             CassetteMiss: there is no answer, and nothing may go live.
         """
-        key = self._key(request)
-        with self._lock_replay:
-            waiting = self._waiting.get(key)
-            if waiting:
-                exchange = waiting.popleft()
-                self._played.add(exchange.number)
-                return exchange
-            if not self.strict:
-                return None
-            miss = self._miss(request, used_up=waiting is not None)
+        key = request_key(request, self._ignore)
+        with self._lock:
+            if not self._diverged:
+                exchange = self._answers.take(key, request)
+                if exchange is not None:
+                    return exchange
+                if self.strict:
+                    miss = self._miss(request, used_up=self._answers.knows(key))
+                    self.misses.append(miss)
+                    raise miss.error()
+                self._diverged = True
+            return self._spare.take(key, request)
+
+    def ran_out(self, exchange: Exchange) -> CassetteMiss:
+        """The miss of a reader who wants more of a stream than the one who was recorded had read."""
+        miss = replace(self._miss(exchange.request, used_up=False), ran_out=exchange)
+        with self._lock:
             self.misses.append(miss)
-        raise CassetteMiss(miss)
-
-    # What vcrpy's own stubs call; a reservation in the first call closes the gap before the second.
-
-    def can_play_response_for(self, request: Any) -> bool:
-        exchange = self.play(self._redactor.request(_request_of(request)))
-        if exchange is None or exchange.response is None:
-            return False
-        self._reserved[id(request)] = exchange
-        return True
-
-    def play_response(self, request: Any) -> Any:
-        exchange = self._reserved.pop(id(request))
-        self.play_counts[exchange.number] += 1
-        return _vcr_response(exchange)
-
-    def _key(self, request: Request) -> bytes:
-        return request_key(request, self._ignore)
+        return miss.error()
 
     def _miss(self, request: Request, *, used_up: bool) -> Miss:
         return Miss(
             request=request,
             cassette=self._file,
             mode=self._mode,
-            exists=self.rewound or self._file.is_file(),
+            exists=bool(self.tape.exchanges) or self._file.is_file(),
             recorded=len(self.tape.exchanges),
-            used=len(self._played),
+            used=len(self._answers.played),
             used_up=used_up,
-            nearest=nearest(request, self.tape.exchanges, self._played),
+            nearest=nearest(request, self.tape.exchanges, self._answers.played),
             test=self._test,
+            ignore=self._ignore,
         )
 
 
-def _request_of(request: Any) -> Request:
-    body = request.body_bytes or b""
-    headers = tuple((str(name).lower(), str(value)) for name, value in request.headers.items())
-    return Request(request.method, request.uri, headers, body.encode() if isinstance(body, str) else bytes(body))
+class _Answers:
+    """Recorded exchanges by their keys; each is given once."""
 
+    def __init__(self, exchanges: Sequence[Exchange], ignore: Sequence[str]) -> None:
+        self.played: set[int] = set()
+        self._exchanges = exchanges
+        self._renaming = Renaming()
+        self._waiting: dict[bytes, deque[tuple[Key, Exchange]]] = {}
+        for exchange in sorted(exchanges, key=lambda each: each.number):
+            key = request_key(exchange.request, ignore)
+            self._waiting.setdefault(key.digest, deque()).append((key, exchange))
 
-def _vcr_request(request: Request) -> Any:
-    return VcrRequest(request.method, request.url, request.body, dict(request.headers))
+    @property
+    def unplayed(self) -> tuple[Exchange, ...]:
+        return tuple(exchange for exchange in self._exchanges if exchange.number not in self.played)
 
+    def knows(self, key: Key) -> bool:
+        return key.digest in self._waiting
 
-def _vcr_response(exchange: Exchange) -> dict[str, Any]:
-    response = exchange.response or Response(599)
-    return {
-        "status": {"code": response.status, "message": response.reason},
-        "headers": stored_headers(response.headers),
-        "body": {"string": response.body},
-    }
+    def take(self, key: Key, request: Request) -> Exchange | None:
+        """The first waiting answer to this request; it carries the request as this run asks it."""
+        waiting = self._waiting.get(key.digest, ())
+        for index, (recorded, exchange) in enumerate(waiting):
+            if not key.names or self._renaming.fits(key, recorded):
+                self._renaming.learn(key, recorded)
+                del self._waiting[key.digest][index]
+                self.played.add(exchange.number)
+                # It differs from the recorded one in what the key leaves out.
+                return replace(exchange, request=self._renaming.spelled(request))
+        return None
 
 
 # --- one run ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Equipment:
+    """What the sessions of one run share."""
+
+    root: Path = field(default_factory=Path.cwd)
+    """The folder of the project."""
+    rules: Rules = field(default_factory=Rules)
+    """What counts as a secret."""
+    hosts: Hosts = field(default_factory=Hosts)
+    """What may be reached while nothing may go live."""
+    pace: Pace = "none"
+    """Whether replayed answers take the time they took."""
+    journal: Journal | None = None
+    """Where what goes live is written down before the program goes on."""
+    parser: Parser | None = None
+    """Reads cassettes, perhaps from a cache."""
+    late: list[Refusal] = field(default_factory=list)
+    """The connections that were refused to what outlives its test."""
 
 
 class Session:
@@ -179,45 +231,84 @@ class Session:
         *,
         mode: RecordMode,
         name: str,
+        command: str | None = None,
         draft: Path | None = None,
         ignore: Sequence[str] = (),
+        shared: bool = False,
+        equipment: Equipment | None = None,
     ) -> None:
-        self.path, self.draft, self.mode = path, draft, mode
+        self.path, self.draft, self.mode, self.name = path, draft, mode, name
         self.saved: Path | None = None
         """Where this run was saved, once it is closed; None when there was nothing to save."""
-        self._had = _existing(path, mode)
-        self._ignore = tuple(ignore)
-        self.cassette = Cassette(path, self._tape(), mode=mode, test=name, ignore=ignore)
+        self.refusals: list[Refusal] = []
+        """Every connection that was refused since nothing may go live."""
+        self._equipment = equipment or Equipment()
+        self.root, self.hosts = self._equipment.root, self._equipment.hosts
+        self._ignore, self._shared = tuple(ignore), shared
+        self._had = self._existing()
+        self._drafted = self._existing_draft()
+        played = self._had if self._had is not None and mode in ("none", "once", "changed") else Tape()
+        self.cassette = Cassette(
+            path, played, mode=mode, test=command or name, ignore=ignore, spare=self._spare(self._drafted)
+        )
         self.cassette.strict = mode == "none" or (mode == "once" and self._had is not None)
-        self.recording = Recording(name, self.cassette)
+        self._redactor = Redactor(self._equipment.rules, first=1 + _placeholders(played, self._drafted))
+        self._page = (
+            self._equipment.journal.page(draft, self._redactor.scan)
+            if self._equipment.journal is not None and draft is not None and mode in _WRITE and not self.replays
+            else None
+        )
+        self.recording = Recording(
+            name, self.cassette, redactor=self._redactor, notes=self._page, pace=self._equipment.pace
+        )
+        self.recording.guarded = self if self.replays else None
         self._teardown: int | None = None
 
     @property
     def replays(self) -> bool:
         """Whether nothing can go live."""
-        return bool(self.cassette.strict)
+        return self.cassette.strict
 
     @contextmanager
     def open(self) -> Iterator[Session]:
         """Watch the clients; where there is something to replay, a missing key does not matter."""
-        with watching(self.recording), _stand_in_keys(self.replays or bool(self.cassette.tape.exchanges)):
+        with watching(self.recording), self._around():
             yield self
 
     @contextmanager
     def foreground(self) -> Iterator[Session]:
         """The same for a stretch of a shared fixture's life: while it is set up, and while it is torn down."""
-        with foreground(self.recording), _stand_in_keys(self.replays or bool(self.cassette.tape.exchanges)):
+        with foreground(self.recording), self._around():
             yield self
+
+    @contextmanager
+    def _around(self) -> Iterator[None]:
+        known = self.replays or bool(self.cassette.tape.exchanges) or bool(self.cassette.left)
+        guard: AbstractContextManager[None] = protecting(self, guarded_here) if self.replays else nullcontext()
+        with _stand_in_keys(known), guard:
+            yield
+
+    def refused(self, refusal: Refusal) -> None:
+        """Remember a connection that was refused, in case the program swallows that."""
+        (self._equipment.late if self.recording.closed else self.refusals).append(refusal)
 
     def check(self, *, teardown: bool = False) -> None:
         """Whether the run and its cassette agree.
 
         Raises:
             CassetteMiss: a request had no answer, whatever the program made of that.
+            LiveCallRefused: something wanted to reach the network past the clients that are watched.
+            StrayRequest: a forked child made a request.
             CassetteUnplayed: an answer was not asked for.
         """
         if self.cassette.misses:
-            raise CassetteMiss(self.cassette.misses[0])
+            raise self.cassette.misses[0].error()
+        if self.refusals:
+            raise LiveCallRefused(self.refusals[0])
+        if self.recording.strays:
+            raise StrayRequest(
+                "\n".join(self.recording.strays) + "\n  what a child process asks can be neither recorded nor replayed"
+            )
         if not self.replays:
             return
         later = self.cassette.tape.teardown
@@ -233,33 +324,91 @@ class Session:
         self._teardown = max((exchange.number for exchange in self.recording.exchanges), default=0) + 1
 
     def close(self, outcome: Outcome | None) -> None:
-        """Save what the mode asks for; None, for a skipped test, saves nothing but a draft."""
-        if self.mode in ("none", "live") or self.replays or not self.recording.exchanges:
-            return
-        exchanges = self.recording.exchanges
-        later = self._teardown if self._teardown and exchanges[-1].number >= self._teardown else None
-        tape = Tape(exchanges, outcome, self.recording.renders, self.recording.recorded, later)
-        if outcome == "passed" or (self.mode == "all" and outcome == "failed" and not self._would_spoil(tape)):
-            save(tape, self.path)
-            self.saved = self.path
-            if self.draft is not None:
-                self.draft.unlink(missing_ok=True)
-        elif self.draft is not None:
-            _ignored_by_git(self.draft)
-            save(tape, self.draft)
-            self.saved = self.draft
+        """Save what the mode asks for; None, for a skipped test, saves nothing but a draft.
 
-    def _tape(self) -> Tape:
-        if self.mode in ("all", "live"):
+        Raises:
+            SecretFound: what would be written holds a secret; nothing was written.
+        """
+        if self.mode in _WRITE and not self.replays and self.recording.exchanges and not self._unchanged(outcome):
+            self.recording.forget()
+            tape = self._recorded(outcome)
+            anyway = outcome == "failed" and self.mode in ("all", "changed") and not self._would_spoil(tape)
+            if outcome == "passed" or anyway:
+                self._save(tape)
+            elif self.draft is not None:
+                self._save_draft(tape)
+        if self._page is not None:
+            self._page.tear_out()
+
+    def _unchanged(self, outcome: Outcome | None) -> bool:
+        """Whether the cassette says it all already."""
+        if self.mode != "changed" or self._had is None or self.cassette.unplayed or self.recording.source == "live":
+            return False
+        return outcome in (None, self._had.outcome) or (outcome != "passed" and self._had.outcome == "passed")
+
+    def _recorded(self, outcome: Outcome | None) -> Tape:
+        exchanges = self.recording.exchanges
+        return Tape(
+            exchanges,
+            outcome,
+            self.recording.renders,
+            self.recording.recorded,
+            self._teardown if self._teardown and exchanges[-1].number >= self._teardown else None,
+            tuple(self.recording.findings),
+        )
+
+    def _save(self, tape: Tape) -> None:
+        test = self.name if self._shared else None
+        save(tape, self.path, test=test, lock=self._lock(), scan=self._redactor.scan)
+        self.saved = self.path
+        if self.draft is not None:
+            self.draft.unlink(missing_ok=True)
+
+    def _save_draft(self, tape: Tape) -> None:
+        assert self.draft is not None
+        _ignored(self.draft)
+        # What an earlier run paid for and this one did not ask for may serve the next.
+        last = tape.exchanges[-1].number
+        left = [replace(each, number=last + index, prompts=()) for index, each in enumerate(self.cassette.left, 1)]
+        save(replace(tape, exchanges=(*tape.exchanges, *left)), self.draft, scan=self._redactor.scan)
+        self.saved = self.draft
+
+    def _lock(self) -> AbstractContextManager[object]:
+        """Keeps other processes that record into the same cassette away."""
+        if not self._shared:
+            return nullcontext()
+        from filelock import FileLock
+
+        place = self.draft or self.path
+        if self.draft is not None:
+            _ignored(self.draft)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(place.with_name(f"{place.name}.lock"))
+
+    def _existing(self) -> Tape | None:
+        if self.mode == "live" or not self.path.exists():
+            return None
+        try:
+            tape = load(self.path, self._equipment.parser)
+        except CassetteUnreadable:
+            if self.mode == "all":  # What is recorded anew may have been beyond reading.
+                return None
+            raise
+        return tape.of(self.name)
+
+    def _existing_draft(self) -> Tape:
+        waits = self.mode in ("all", "changed") or (self.mode == "once" and self._had is None)
+        if not waits or self.draft is None or not self.draft.exists():
             return Tape()
-        if self._had is not None:
-            return self._had
-        if self.mode == "once" and self.draft is not None and self.draft.exists():
-            drafted = load(self.draft)
-            # What failed on its way is asked again: a missing key or a busy server should not be remembered.
-            kept = [exchange for exchange in drafted.exchanges if not exchange.failed]
-            return replace(drafted, exchanges=tuple(kept))
-        return Tape()
+        drafted = load(self.draft)
+        # Who records everything anew asks the model again, but does not pay twice for a run that was killed.
+        return Tape() if self.mode == "all" and drafted.outcome != "interrupted" else drafted
+
+    @staticmethod
+    def _spare(drafted: Tape) -> Tape:
+        # What failed on its way is asked again: a missing key or a busy server should not be remembered.
+        kept = tuple(exchange for exchange in drafted.exchanges if not exchange.failed)
+        return replace(drafted, exchanges=kept)
 
     def _would_spoil(self, tape: Tape) -> bool:
         """Whether a failed run would replace a passed one that asked the very same."""
@@ -268,18 +417,54 @@ class Session:
         return self._keys(self._had) == self._keys(tape)
 
     def _keys(self, tape: Tape) -> Counter[bytes]:
-        return Counter(request_key(exchange.request, self._ignore) for exchange in tape.exchanges)
+        return Counter(request_key(exchange.request, self._ignore).digest for exchange in tape.exchanges)
 
+    # What may be said of the run besides.
 
-def _existing(path: Path, mode: RecordMode) -> Tape | None:
-    if mode == "live" or not path.exists():
-        return None
-    try:
-        return load(path)
-    except CassetteUnreadable:
-        if mode == "all":  # What is recorded anew may have been beyond reading.
+    def drift(self) -> tuple[Trace, Trace] | None:
+        """What was recorded and what happened now, where this run is one that verifies a recording."""
+        if self.mode != "verify" or self._had is None:
             return None
-        raise
+        return self._had.trace(), self.recording.freeze()
+
+    def volatile(self, source: str = "") -> tuple[Volatile, ...]:
+        """The values in what was recorded that look as if the next run would send others.
+
+        What stands in `source`, the text of the test, or in an earlier reply comes back as it was.
+        """
+        found: dict[str, Volatile] = {}
+        heard = source
+        for exchange in self.recording.exchanges:
+            body = without(exchange.request.json, self._ignore)
+            for each in volatile_in(body, now=datetime.now(UTC), known=heard.__contains__):
+                found.setdefault(each.value, each)
+            if exchange.response is not None:
+                heard += exchange.response.body.decode("utf-8", "replace")
+        return tuple(found.values())
+
+
+_WRITE = ("once", "changed", "all")
+
+
+def _placeholders(*tapes: Tape) -> int:
+    """The highest number of a placeholder on these tapes."""
+    return max(map(_number, _placeholders_in(tapes)), default=0)
+
+
+def _placeholders_in(tapes: Iterable[Tape]) -> Iterator[bytes]:
+    for tape in tapes:
+        for exchange in tape.exchanges:
+            texts = [exchange.request.url.encode(), exchange.request.body]
+            if exchange.response is not None:
+                texts.append(exchange.response.body)
+            for text in texts:
+                if b"REDACTED" in text:
+                    yield from PLACEHOLDER.findall(text)
+
+
+def _number(placeholder: bytes) -> int:
+    found = re.search(rb"\d{1,9}$", placeholder)
+    return int(found[0]) if found else 0
 
 
 _STAND_INS = ("OPENAI_API_KEY",)
@@ -300,11 +485,8 @@ def _stand_in_keys(wanted: bool) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _ignored_by_git(draft: Path) -> None:
+def _ignored(draft: Path) -> None:
     for folder in draft.parents:
         if folder.name == ".agentops":
-            folder.mkdir(parents=True, exist_ok=True)
-            ignore = folder / ".gitignore"
-            if not ignore.exists():
-                ignore.write_text("*\n", encoding="utf-8")
+            ignored_by_git(folder)
             return

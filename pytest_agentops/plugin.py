@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import os
 import re
 import shlex
 import sys
@@ -18,11 +19,12 @@ import pytest
 
 if TYPE_CHECKING:
     from pytest_agentops.capture import AgentTrace
-    from pytest_agentops.cassette import Session
+    from pytest_agentops.cassette import Equipment, Session
+    from pytest_agentops.guard import Hosts, Refusal
     from pytest_agentops.repository import PromptRepository
     from pytest_agentops.settings import Settings
 
-_MODES = ("none", "once", "all", "live")
+_MODES = ("none", "once", "changed", "all", "verify", "live")
 _MARKER = (
     "agentops(record=..., cassette=..., ignore=[...]): record and replay this test's model calls; "
     "record is a mode for this test alone, cassette a path from the test file's folder, "
@@ -42,7 +44,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=_MODES,
         default=None,
         help="what may go live: none replays only (the default where CI is set), once records tests that have no "
-        "cassette (the default elsewhere), all records everything anew, live uses no cassette",
+        "cassette (the default elsewhere), changed replays up to the first request that is no longer recorded and "
+        "records from there, all records everything anew, verify goes live and reports what is no longer as "
+        "recorded, live uses no cassette",
     )
 
 
@@ -62,6 +66,7 @@ class _Run:
     stack: ExitStack
     failed: bool = False
     skipped: bool = False
+    interrupted: bool = False
     ended: bool = False
 
     def end(self) -> None:
@@ -70,12 +75,78 @@ class _Run:
             self.ended = True
             self.stack.close()
             self.session.recording.close()
-            self.session.close(None if self.skipped else "failed" if self.failed else "passed")
+            self.session.close(
+                "interrupted" if self.interrupted else None if self.skipped else "failed" if self.failed else "passed"
+            )
+
+
+@dataclass
+class _WholeSession:
+    """What nothing of a session may leave where the setting `scope` says so."""
+
+    config: pytest.Config
+    root: Path
+    hosts: Hosts
+    refusals: list[Refusal]
+    told: int = 0
+    """How many of them a test has failed for."""
+
+    @property
+    def name(self) -> str:
+        item = self.config.stash.get(_CURRENT, None)
+        return item.nodeid if item is not None else ""
+
+    def refused(self, refusal: Refusal) -> None:
+        self.refusals.append(refusal)
+
+    def new(self) -> list[Refusal]:
+        """Those that no test has failed for yet."""
+        found, self.told = self.refusals[self.told :], len(self.refusals)
+        return found
 
 
 _RUN = pytest.StashKey[_Run]()
 _SETTINGS = pytest.StashKey["Settings"]()
+_EQUIPMENT = pytest.StashKey["Equipment"]()
 _CURRENT = pytest.StashKey[pytest.Item]()
+_WHOLE = pytest.StashKey[_WholeSession]()
+_OPEN = pytest.StashKey[ExitStack]()
+_SHARED = pytest.StashKey[list[str]]()
+"""The cassettes of shared fixtures so far."""
+_ELSEWHERE = pytest.StashKey[int]()
+"""How many recordings of a killed run xdist's workers have kept."""
+_LATE = pytest.StashKey[list[str]]()
+"""What happened outside of every test and must not pass in silence, as text."""
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Keep the whole session from the network where the setting `scope` says so; a look at one file decides that."""
+    config = session.config
+    config.stash[_LATE] = []
+    config.stash[_OPEN] = ExitStack()
+    controls_workers = config.pluginmanager.hasplugin("dsession")  # They would inherit the proxies of a guard here.
+    if controls_workers or not _may_be_scoped(config.rootpath):
+        return
+    if _settings(config).scope != "all" or _settings(config).record == "live":
+        return
+    from pytest_agentops import capture
+    from pytest_agentops.guard import Hosts, protecting
+
+    settings = _settings(config)
+    whole = config.stash[_WHOLE] = _WholeSession(config, settings.root, Hosts(settings.allow_hosts), [])
+    capture.everything = whole
+    config.stash[_OPEN].callback(setattr, capture, "everything", None)
+    config.stash[_OPEN].enter_context(protecting(whole, capture.guarded_here))
+
+
+def _may_be_scoped(root: Path) -> bool:
+    if os.environ.get("AGENTOPS_SCOPE"):
+        return True
+    try:
+        text = (root / "pyproject.toml").read_bytes()
+    except OSError:
+        return False
+    return b"agentops" in text and b"scope" in text
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -93,17 +164,20 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
     It is no wrapper: one that fails before it yields keeps the wrappers of other plugins from their own setup.
     """
+    whole = item.config.stash.get(_WHOLE, None)
+    if whole is not None:
+        item.config.stash[_LATE] += _refused_between(whole)
     if _is_ours(item):
-        from pytest_agentops.errors import CassetteUnreadable
-
-        try:
-            session = _new_session(item)
-        except CassetteUnreadable as error:
-            again = f"pytest {shlex.quote(item.nodeid)} --agentops-record=all"
-            raise pytest.fail.Exception(f"{error}\n  to record it again: {again}", pytrace=False) from None
+        session = _opened(item)
         run = item.stash[_RUN] = _Run(session, ExitStack())
         run.stack.enter_context(session.open())
     item.config.stash[_CURRENT] = item
+
+
+def _refused_between(whole: _WholeSession) -> list[str]:
+    from pytest_agentops.errors import LiveCallRefused
+
+    return [str(LiveCallRefused(refusal)) for refusal in whole.new()]
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -117,6 +191,9 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
             run.session.begin_teardown()
     if run is not None:
         _check(run.session)
+    whole = item.config.stash.get(_WHOLE, None)
+    if whole is not None and (refused := _refused_between(whole)):
+        raise pytest.fail.Exception(refused[0], pytrace=False)
     return result
 
 
@@ -132,7 +209,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
         run.failed = True
         raise
     finally:
-        run.end()
+        _end(run)
     if not (run.failed or run.skipped):
         _check(run.session, teardown=True)
     return result
@@ -141,11 +218,43 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """After Ctrl-C nobody tears the test down: keep what was paid for, and take the patches back."""
-    item = session.config.stash.get(_CURRENT, None)
+    config = session.config
+    item = config.stash.get(_CURRENT, None)
     run = item.stash.get(_RUN, None) if item else None
     if run is not None and not run.ended:
-        run.failed = True
+        run.interrupted = True
         run.end()
+    late = config.stash.get(_LATE, [])
+    if (equipment := config.stash.get(_EQUIPMENT, None)) is not None and equipment.journal is not None:
+        equipment.journal.close()
+    if "pytest_agentops.guard" in sys.modules:
+        from pytest_agentops import guard
+        from pytest_agentops.errors import LiveCallRefused
+
+        whole = config.stash.get(_WHOLE, None)
+        late += _refused_between(whole) if whole is not None else []
+        late += [str(LiveCallRefused(refusal)) for refusal in (equipment.late if equipment is not None else ())]
+        config.stash[_OPEN].close()
+        guard.close()
+    if hasattr(config, "workeroutput"):  # xdist carries it to the controller.
+        config.workeroutput["agentops"] = {"late": list(late), "recovered": _recovered(config)}
+    if late and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """What one of xdist's workers saw outside of every test."""
+    seen = getattr(node, "workeroutput", {}).get("agentops", {"late": [], "recovered": 0})
+    node.config.stash[_LATE] += seen["late"]
+    node.config.stash[_ELSEWHERE] = node.config.stash.get(_ELSEWHERE, 0) + seen["recovered"]
+
+
+def _recovered(config: pytest.Config) -> int:
+    """How many recordings of a killed run this one has kept."""
+    equipment = config.stash.get(_EQUIPMENT, None)
+    here = len(equipment.journal.recovered) if equipment is not None and equipment.journal is not None else 0
+    return here + config.stash.get(_ELSEWHERE, 0)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -158,7 +267,7 @@ def pytest_runtest_makereport(
     if run is None:
         return report
     xfailed = report.skipped and hasattr(report, "wasxfail")
-    if xfailed and run.session.cassette.misses:
+    if xfailed and (run.session.cassette.misses or run.session.refusals):
         # Without a recorded reply the agent did not run; that is not the failure that was expected.
         report.outcome = "failed"
         del report.wasxfail
@@ -168,10 +277,10 @@ def pytest_runtest_makereport(
     run.skipped |= report.skipped and not xfailed
     if report.failed:
         _explain_miss(item, call, report)
-        report.sections.append(("agentops", "\n".join(_section(run))))
+        report.sections.append(("agentops", "\n".join(_section(item, run))))
     if report.when == "teardown":
         # What stands in a report's dict travels from xdist's workers to the controller.
-        report.__dict__["agentops"] = _figures(run)
+        report.__dict__["agentops"] = _figures(item, run)
     return report
 
 
@@ -189,8 +298,9 @@ def pytest_fixture_setup(
     home = _home(fixturedef, request)
     if home is None:
         return (yield)
-    session = _new_session(item, path=home)
+    session = _opened(item, path=home)
     run = _Run(session, ExitStack())
+    request.config.stash.setdefault(_SHARED, []).append(str(home))
     fixturedef.addfinalizer(lambda: _end_shared(run))
     try:
         with session.foreground():
@@ -201,14 +311,14 @@ def pytest_fixture_setup(
     # Finalizers run last in, first out: this one before the fixture's own teardown, the other one after it.
     fixturedef.addfinalizer(lambda: run.stack.enter_context(session.foreground()))
     session.begin_teardown()
-    if session.cassette.misses:
+    if session.cassette.misses or session.refusals or session.recording.strays:
         run.failed = True
         _check(session)
     return result
 
 
 def _end_shared(run: _Run) -> None:
-    run.end()
+    _end(run)
     if not run.failed:
         _check(run.session, teardown=True)
 
@@ -235,22 +345,53 @@ def _is_ours(item: pytest.Item) -> bool:
     return "agent_trace" in names or item.get_closest_marker("agentops") is not None
 
 
+def _opened(item: pytest.Item, *, path: Path | None = None) -> Session:
+    from pytest_agentops.errors import CassetteUnreadable
+
+    try:
+        return _new_session(item, path=path)
+    except CassetteUnreadable as error:
+        raise pytest.fail.Exception(f"{error}\n  to record it again: {_again(item)}", pytrace=False) from None
+
+
+def _again(item: pytest.Item) -> str:
+    return f"pytest {shlex.quote(_typed(item))} --agentops-record=all"
+
+
+def _typed(item: pytest.Item) -> str:
+    """The id of a test as it is typed where pytest was started."""
+    file, colons, name = item.nodeid.partition("::")
+    start, root = item.config.invocation_params.dir, item.config.rootpath
+    return item.nodeid if start == root else f"{os.path.relpath(root / file, start)}{colons}{name}"
+
+
+def _end(run: _Run) -> None:
+    """End it; where its cassette was refused, that is the test's failure and not a traceback of ours."""
+    from pytest_agentops.errors import SecretFound
+
+    try:
+        run.end()
+    except SecretFound as error:
+        run.failed = True
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
+
+
 def _check(session: Session, *, teardown: bool = False) -> None:
     __tracebackhide__ = True
-    from pytest_agentops.errors import CassetteError
+    from pytest_agentops.errors import AgentopsError
 
     try:
         session.check(teardown=teardown)
-    except CassetteError as error:
+    except AgentopsError as error:
         # From None: pytest shows each exception of a chain, and this one's message is the whole story.
         raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
 def _explain_miss(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
     """Where a miss surfaced in the test, show the test's own frames and the miss; the client's frames say nothing."""
-    from pytest_agentops.errors import CassetteMiss
+    from pytest_agentops.errors import CassetteMiss, LiveCallRefused
 
-    if call.excinfo is None or not isinstance(call.excinfo.value, CassetteMiss):
+    if call.excinfo is None or not isinstance(call.excinfo.value, CassetteMiss | LiveCallRefused):
         return
     ours = call.excinfo.traceback.filter(lambda entry: _is_under(entry.path, item.config.rootpath))
     call.excinfo.traceback = ours or call.excinfo.traceback
@@ -265,7 +406,7 @@ def _is_under(path: object, root: Path) -> bool:
     return place.is_relative_to(root) and "site-packages" not in place.parts
 
 
-def _section(run: _Run) -> Generator[str, None, None]:
+def _section(item: pytest.Item, run: _Run) -> Generator[str, None, None]:
     from pytest_agentops.explain import miss_lines, trace_lines
 
     misses = run.session.cassette.misses
@@ -278,12 +419,17 @@ def _section(run: _Run) -> Generator[str, None, None]:
         yield from miss_lines(miss)
     if run.session.mode == "once" and not run.session.replays and run.session.recording.exchanges:
         yield "this run is kept as a draft: the next run reuses its replies and pays only for what is new"
-        again = f"pytest {shlex.quote(run.session.recording.name)} --agentops-record=all"
-        yield f"to ask the model again: {again}"
+        yield f"to ask the model again: {_again(item)}"
 
 
-def _figures(run: _Run) -> dict[str, Any]:
+def _figures(item: pytest.Item, run: _Run) -> dict[str, Any]:
     """This test's figures as plain data."""
+    from pytest_agentops.explain import drift_lines, volatile_lines
+
+    written = run.session.saved == run.session.path
+    source = item.path.read_text("utf-8", "replace") if written and item.path.is_file() else ""
+    volatile = run.session.volatile(source) if written else ()
+    drift = run.session.drift()
     trace = run.session.recording.freeze()
     priced = [call for call in trace.model_calls if call.error is None]
     return {
@@ -292,7 +438,11 @@ def _figures(run: _Run) -> dict[str, Any]:
         "cost": sum(call.cost for call in priced if call.cost is not None),
         "unpriced": sorted({call.model for call in priced if call.cost is None}),
         "source": trace.source,
-        "written": run.session.saved == run.session.path,
+        "written": written,
+        "test": item.nodeid,
+        "cassettes": [str(run.session.path), *item.config.stash.get(_SHARED, ())],
+        "volatile": list(volatile_lines(volatile)),
+        "drift": list(drift_lines(*drift)) if drift else None,
     }
 
 
@@ -301,16 +451,43 @@ def _new_session(item: pytest.Item, *, path: Path | None = None) -> Session:
 
     settings = _settings(item.config)
     marked = _marked(item)
+    shared = path is None and "cassette" in marked
     if path is None:
-        path = item.path.parent / marked["cassette"] if "cassette" in marked else cassette_path(item)
+        path = item.path.parent / marked["cassette"] if shared else cassette_path(item)
     option = item.config.getoption("--agentops-record")
     return Session(
         path,
         mode=option or marked.get("record") or settings.record,
         name=item.nodeid,
+        command=_typed(item),
         draft=settings.drafts / _inside(path, settings.root),
         ignore=(*settings.ignore, *marked.get("ignore", ())),
+        shared=shared,
+        equipment=_equipment(item.config),
     )
+
+
+def _equipment(config: pytest.Config) -> Equipment:
+    """What all sessions of this run share; the first one that asks picks up what a killed run has left."""
+    if _EQUIPMENT not in config.stash:
+        from pytest_agentops.cassette import Equipment
+        from pytest_agentops.document import Cache
+        from pytest_agentops.guard import Hosts
+        from pytest_agentops.journal import Journal
+
+        settings = _settings(config)
+        journal = Journal(settings.root / ".agentops")
+        journal.recover()
+        cache = getattr(config, "cache", None)
+        config.stash[_EQUIPMENT] = Equipment(
+            root=settings.root,
+            rules=settings.redact,
+            hosts=Hosts(settings.allow_hosts),
+            pace=settings.timing,
+            journal=journal,
+            parser=Cache(cache.mkdir("agentops")) if cache is not None else None,
+        )
+    return config.stash[_EQUIPMENT]
 
 
 def cassette_path(item: pytest.Item) -> Path:
@@ -438,6 +615,57 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     used = [each for each in figures if each["model_calls"]]
     if used:
         terminalreporter.write_line(f"agentops: {_summary(used)}")
+    for line in (*_noticed(figures), *_lately(terminalreporter.config)):
+        terminalreporter.write_line(line)
+    if figures and _is_whole(terminalreporter.config, terminalreporter.stats):
+        _remember_run(terminalreporter.config, [path for each in figures for path in each["cassettes"]])
+
+
+def _is_whole(config: pytest.Config, stats: Mapping[str, Any]) -> bool:
+    """Whether nothing narrowed this run, so that a cassette it did not use is one that nobody uses."""
+    narrowed = config.args_source is pytest.Config.ArgsSource.ARGS or stats.get("deselected")
+    return not (narrowed or stats.get("error") or config.getoption("keyword") or config.getoption("markexpr"))
+
+
+def _remember_run(config: pytest.Config, paths: list[str]) -> None:
+    """Leave a note for `cassettes check`; where it cannot be written, nothing is lost."""
+    import json
+    from contextlib import suppress
+
+    from pytest_agentops.housekeeping import LAST_RUN
+    from pytest_agentops.journal import ignored_by_git
+
+    root = config.rootpath
+    used = sorted({Path(path).relative_to(root).as_posix() for path in paths if Path(path).is_relative_to(root)})
+    with suppress(OSError):
+        ignored_by_git(root / ".agentops")
+        (root / ".agentops" / LAST_RUN).write_text(json.dumps({"cassettes": used}, indent=1), encoding="utf-8")
+
+
+def _noticed(figures: list[dict[str, Any]]) -> Generator[str, None, None]:
+    """What one test or another gives to think about."""
+    for each in figures:
+        if each["volatile"]:
+            yield f"agentops: {each['test']} sends values that change from run to run; its cassette may not fit again"
+            yield from (f"  {line}" for line in each["volatile"])
+    verified = [each for each in figures if each["drift"] is not None]
+    if verified:
+        drifted = [each for each in verified if each["drift"]]
+        yield f"agentops: {_counted(len(verified), 'recording')} verified, {len(drifted)} drifted"
+        for each in drifted:
+            yield f"  {each['test']}"
+            yield from (f"    {line}" for line in each["drift"])
+
+
+def _lately(config: pytest.Config) -> Generator[str, None, None]:
+    """What happened outside of every test."""
+    for text in config.stash.get(_LATE, ()):
+        first, *others = text.splitlines()
+        yield f"agentops: outside of every test, {first}"
+        yield from others
+    if recovered := _recovered(config):
+        kept = _counted(recovered, "recording")
+        yield f"agentops: what a killed run had recorded was kept: {kept} in .agentops/drafts"
 
 
 def _summary(figures: list[dict[str, Any]]) -> str:

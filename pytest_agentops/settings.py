@@ -7,12 +7,16 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pytest_agentops.errors import SettingsError
+from pytest_agentops.guard import Hosts
+from pytest_agentops.redaction import Rules
+from pytest_agentops.transports import Pace
 
-RecordMode = Literal["none", "once", "all", "live"]
+RecordMode = Literal["none", "once", "changed", "all", "verify", "live"]
 MODES: tuple[RecordMode, ...] = get_args(RecordMode)
 
 
@@ -28,6 +32,16 @@ class Settings:
     """The prompts folder."""
     ignore: tuple[str, ...] = ()
     """JSON paths into request bodies that do not count when a request is looked up."""
+    allow_hosts: tuple[str, ...] = ()
+    """What may be reached while nothing may go live, besides loopback."""
+    redact: Rules = field(default_factory=Rules)
+    """What counts as a secret, besides what always does."""
+    scope: Literal["tests", "all"] = "tests"
+    """Whether only tests that use us are kept from the network, or the whole session."""
+    timing: Pace = "none"
+    """Whether replayed answers take the time they took."""
+    models: Mapping[str, str] = field(default_factory=dict)
+    """Models that are gone, with the day on which they were shut down, besides those that everybody knows of."""
     origins: Mapping[str, str] = field(default_factory=dict)
     """Where each setting came from."""
 
@@ -35,6 +49,15 @@ class Settings:
     def drafts(self) -> Path:
         """Where recordings of failed runs wait for the next one."""
         return self.root / ".agentops" / "drafts"
+
+
+def project_root(start: Path) -> Path:
+    """The project's folder: the nearest one around `start` with a `pyproject.toml` or a `.git`, else itself."""
+    start = start.resolve()
+    for folder in (start, *start.parents):
+        if (folder / "pyproject.toml").is_file() or (folder / ".git").exists():
+            return folder
+    return start
 
 
 def read_settings(
@@ -79,7 +102,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in _CHECKS:
         if value := environment.get(f"AGENTOPS_{name.upper()}"):
-            found[name] = [path.strip() for path in value.split(",")] if name == "ignore" else value
+            found[name] = _READ.get(name, str)(value)
     return found
 
 
@@ -130,4 +153,64 @@ def json_paths(value: object, what: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-_CHECKS = {"record": _record, "prompts": _folder, "ignore": _paths}
+def _hosts(name: str, value: Any, _root: Path, origin: str) -> tuple[str, ...]:
+    what = f"{name} = {value!r} in {origin}"
+    if not isinstance(value, list | tuple) or not all(isinstance(host, str) for host in value):
+        raise SettingsError(f'{what} must be a list of hosts, such as ["db.internal", "10.0.0.0/8:5432"]')
+    try:
+        Hosts(value)
+    except ValueError as error:
+        raise SettingsError(f"{what}: {error}") from None
+    return tuple(value)
+
+
+def _rules(name: str, value: Any, _root: Path, origin: str) -> Rules:
+    return Rules.from_table(value, f"{name} in {origin}")
+
+
+def _models(name: str, value: Any, _root: Path, origin: str) -> Mapping[str, str]:
+    what = f"{name} = {value!r} in {origin}"
+    if not isinstance(value, Mapping):
+        raise SettingsError(f'{what} must be a table of models that are gone, such as {{"gpt-4" = 2026-10-23}}')
+    try:
+        return {str(model): date.fromisoformat(str(day)).isoformat() for model, day in value.items()}
+    except ValueError as error:
+        raise SettingsError(f"{what}: each model has the day on which it was shut down: {error}") from None
+
+
+def _one_of(*choices: str) -> Any:
+    def check(name: str, value: Any, _root: Path, origin: str) -> str:
+        if value not in choices:
+            raise SettingsError(f"{name} = {value!r} in {origin} must be one of: {', '.join(choices)}")
+        return str(value)
+
+    return check
+
+
+_CHECKS = {
+    "record": _record,
+    "prompts": _folder,
+    "ignore": _paths,
+    "allow_hosts": _hosts,
+    "redact": _rules,
+    "scope": _one_of("tests", "all"),
+    "timing": _one_of("none", "recorded"),
+    "models": _models,
+}
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _inline_table(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(
+            f"{text!r} in the environment is no TOML table, such as {{patterns = ['x-[0-9]+']}}: {error}"
+        ) from None
+
+
+_READ: dict[str, Any] = {"ignore": _listed, "allow_hosts": _listed, "redact": _inline_table, "models": _inline_table}
+"""How a value in the environment is written, where it is more than a text."""

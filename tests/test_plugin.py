@@ -284,10 +284,11 @@ def test_a_swallowed_miss_turns_the_test_red(project: TinyProject, scripted_mode
         "no recorded reply for this request, and nothing may go live (record mode: once)\n"
         '  request   POST http://127.0.0.1:PORT/v1/chat/completions  "And order 44?"\n'
         "  cassette  cassettes/test_shop/test_order.yaml (2 replies, 1 used)\n"
+        "  cause     the prompt changed (user)\n"
         "  closest   #2 differs in /messages/0/content\n"
         '            recorded  "And order 43?"\n'
         '            asked     "And order 44?"\n'
-        "  to record again: pytest test_shop.py::test_order --agentops-record=all\n"
+        "  to record again: pytest test_shop.py::test_order --agentops-record=changed\n"
         "------------------------------------------------------- agentops -------------------------------------------------------\n"
         "1 model call, 0 tool calls, 9 tokens, no known price, 0.0 s, replayed\n"
         "  step 0  gpt-5-mini · 4 in, 5 out · 0.0 s\n"
@@ -314,7 +315,7 @@ def test_a_miss_that_surfaces_shows_the_tests_own_lines(project: TinyProject, sc
         '    ask("Where is order 42?")',
         "agent.py:15: in ask",
         "    return said(CLIENT.post(URL, json=body(text)))",
-        "E   pytest_agentops.errors.CassetteMiss: no recorded reply for this request, and nothing may go live (record mode: none)",
+        "E   pytest_agentops.errors.NothingRecorded: no recorded reply for this request, and nothing may go live (record mode: none)",
         'E     request   POST http://127.0.0.1:PORT/v1/chat/completions  "Where is order 42?"',
         "E     cassette  cassettes/test_shop/test_order.yaml does not exist",
         "E     to record it: pytest test_shop.py::test_order --agentops-record=once",
@@ -342,7 +343,7 @@ def test_unplayed_exchanges_turn_the_test_red(project: TinyProject, scripted_mod
         "  cassette  cassettes/test_shop/test_order.yaml",
         '  #1  POST http://127.0.0.1/v1/chat/completions -> 200  "one"',
         '  #3  POST http://127.0.0.1/v1/chat/completions -> 200  "three"',
-        "  to record again: pytest test_shop.py::test_order --agentops-record=all",
+        "  to record again: pytest test_shop.py::test_order --agentops-record=changed",
     ]
 
 
@@ -487,7 +488,7 @@ def test_the_marker_sets_mode_cassette_and_ignored_paths_of_one_test(
         ),
         (
             "record='onse'",
-            "test_shop.py::test_order: record='onse' is no record mode; there are: none, once, all, live",
+            "test_shop.py::test_order: record='onse' is no record mode; there are: none, once, changed, all, verify, live",
         ),
         ("ignore='$.a'", "test_shop.py::test_order: ignore is a list of JSON paths: ignore=['$.a']"),
         (
@@ -521,7 +522,7 @@ def test_a_mistake_in_a_marker_is_told_before_any_test_runs(marker: str, message
     assert "passed" not in result.stdout
 
 
-MODES = "there are: none, once, all, live"
+MODES = "there are: none, once, changed, all, verify, live"
 
 
 @pytest.mark.parametrize(

@@ -109,13 +109,13 @@ def test_a_value_that_another_source_overrides_is_checked_all_the_same(tmp_path)
     project(tmp_path, 'record = "always"')
 
     assert told(tmp_path, record="once") == (
-        "record = 'always' in pyproject.toml is no record mode; there are: none, once, all, live"
+        "record = 'always' in pyproject.toml is no record mode; there are: none, once, changed, all, verify, live"
     )
 
 
 def test_a_mode_that_there_is_not_is_answered_with_the_nearest(tmp_path):
     assert told(tmp_path, {"AGENTOPS_RECORD": "onec"}) == (
-        "record = 'onec' in the environment is no record mode; did you mean 'once'?; there are: none, once, all, live"
+        "record = 'onec' in the environment is no record mode; did you mean 'once'?; there are: none, once, changed, all, verify, live"
     )
 
 
@@ -124,16 +124,25 @@ def test_a_setting_that_there_is_not_is_answered_with_the_nearest(tmp_path):
 
     assert told(tmp_path) == (
         "[tool.agentops] in pyproject.toml has no setting 'promts'; did you mean 'prompts'?; "
-        "there are: record, prompts, ignore"
+        "there are: record, prompts, ignore, allow_hosts, redact, scope, timing, models"
     )
 
 
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("record = 3", "record = 3 in pyproject.toml is no record mode; there are: none, once, all, live"),
-        ("record = true", "record = True in pyproject.toml is no record mode; there are: none, once, all, live"),
-        ("record = []", "record = [] in pyproject.toml is no record mode; there are: none, once, all, live"),
+        (
+            "record = 3",
+            "record = 3 in pyproject.toml is no record mode; there are: none, once, changed, all, verify, live",
+        ),
+        (
+            "record = true",
+            "record = True in pyproject.toml is no record mode; there are: none, once, changed, all, verify, live",
+        ),
+        (
+            "record = []",
+            "record = [] in pyproject.toml is no record mode; there are: none, once, changed, all, verify, live",
+        ),
         ("prompts = 3", "prompts = 3 in pyproject.toml must be the path of a folder, as text"),
         ('prompts = ""', "prompts = '' in pyproject.toml must be the path of a folder, as text"),
         (

@@ -523,7 +523,7 @@ def test_an_expectation_of_an_empty_recording_is_an_error_and_no_verdict(asked):
 
     assert str(error.value) == (
         "nothing was captured, so no expectation can be judged\n"
-        "  no model call went through httpx or httpx2 while this recording was open\n"
+        "  no HTTP request was seen while this recording was open\n"
         "  if that is what you mean, count: assert len(agent_trace.model_calls) == 0"
     )
 
