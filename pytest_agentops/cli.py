@@ -1,11 +1,11 @@
-"""The door for a shell: `pytest-agentops cassettes list|show` and `traces show`."""
+"""The door for a shell: `pytest-agentops cassettes list|show|check|prune` and `traces show`."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 from pytest_agentops.errors import AgentopsError, CassetteMissing, CassetteUnreadable, UsageError
 
 if TYPE_CHECKING:
+    from pytest_agentops.housekeeping import Complaint, House
     from pytest_agentops.tape import Tape
     from pytest_agentops.trace import Trace
-
-_NOT_SEARCHED = {".git", ".venv", "venv", "node_modules", ".tox", ".nox", ".agentops"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,6 +47,12 @@ def _parser() -> argparse.ArgumentParser:
     listing.add_argument("paths", nargs="*", type=Path, help="folders or files (default: this folder)")
     showing = _command(cassettes, "show", "the exchanges of one cassette, one line each", _show)
     showing.add_argument("path", type=Path, help="a cassette")
+    checking = _command(cassettes, "check", "secrets, damage and disorder in cassettes", _check)
+    checking.add_argument("paths", nargs="*", type=Path, help="folders or files (default: this folder)")
+    checking.add_argument("--strict", action="store_true", help="fail on disorder too, not on secrets and damage alone")
+    pruning = _command(cassettes, "prune", "remove the cassettes that no test owns; shows them first", _prune)
+    pruning.add_argument("paths", nargs="*", type=Path, help="folders (default: this folder)")
+    pruning.add_argument("--yes", action="store_true", help="remove them without asking for it again")
 
     traces = _area(areas, "traces", "what an agent did")
     telling = _command(traces, "show", "a trace as a tree: model calls, tool calls, results, answers, findings", _tell)
@@ -67,10 +72,11 @@ def _command(commands: Any, name: str, about: str, run: Any) -> argparse.Argumen
 
 
 def _list(options: argparse.Namespace) -> int:
+    from pytest_agentops.housekeeping import cassettes
     from pytest_agentops.tape import load
 
     rows, broken = [], 0
-    for path in _cassettes(options.paths or [Path()]):
+    for path in cassettes(options.paths or [Path()]):
         try:
             rows.append({"cassette": str(path), **_about(load(path))})
         except CassetteUnreadable as error:
@@ -117,16 +123,76 @@ def _trace(path: Path) -> Trace:
     return Trace.from_cassette(path)
 
 
-def _cassettes(paths: Sequence[Path]) -> Iterator[Path]:
-    for path in paths:
-        if path.is_file():
-            yield path
-        elif not path.exists():
-            raise CassetteMissing(f"there is no {path}")
-        for found in sorted(path.rglob("*.yaml") if path.is_dir() else ()):
-            inside = set(found.relative_to(path).parts[:-1])
-            if not inside & _NOT_SEARCHED and (inside | set(path.resolve().parts)) & {"cassettes"}:
-                yield found
+def _check(options: argparse.Namespace) -> int:
+    complaints = list(_house().check(options.paths or [Path()]))
+    serious = [complaint for complaint in complaints if complaint.serious]
+    if options.json:
+        print(json.dumps([_told(complaint) for complaint in complaints], indent=2))
+    else:
+        print("\n".join(_complaint_lines(complaints, len(serious))))
+    return 1 if serious or (options.strict and complaints) else 0
+
+
+def _complaint_lines(complaints: Sequence[Complaint], serious: int) -> Iterator[str]:
+    for complaint in complaints:
+        yield f"{complaint.path}: {complaint.kind}: {complaint.message}"
+    if not complaints:
+        yield "nothing to complain about"
+        return
+    untidy = len(complaints) - serious
+    yield f"{serious} serious, {untidy} untidy"
+    if serious:
+        yield "  secrets: record the test again, and change a secret that was committed; damage: record it again"
+    if any(complaint.kind in ("orphaned", "leftover") for complaint in complaints):
+        yield "  to remove what no test owns: pytest-agentops cassettes prune"
+
+
+def _prune(options: argparse.Namespace) -> int:
+    from pytest_agentops.housekeeping import removals, remove
+
+    complaints = list(_house().check(options.paths or [Path()]))
+    going = removals(complaints)
+    if options.json:
+        print(json.dumps({"remove": [str(path) for path in going], "removed": options.yes}, indent=2))
+    else:
+        print("\n".join(_removal_lines(going, complaints, done=options.yes)))
+    if options.yes:
+        remove(going)
+    return 0
+
+
+def _removal_lines(going: Sequence[Path], complaints: Iterable[Complaint], *, done: bool) -> Iterator[str]:
+    if not going:
+        yield "nothing to remove"
+        return
+    why = {complaint.path: complaint.message for complaint in complaints if complaint.kind in ("orphaned", "leftover")}
+    yield "removed:" if done else "would remove:"
+    for path in going:
+        yield f"  {path}  ({why.get(path, 'its bodies')})"
+    if not done:
+        yield "  to do it: pytest-agentops cassettes prune --yes"
+
+
+def _told(complaint: Complaint) -> dict[str, Any]:
+    return {
+        "cassette": str(complaint.path),
+        "kind": complaint.kind,
+        "message": complaint.message,
+        "serious": complaint.serious,
+    }
+
+
+def _house() -> House:
+    from functools import partial
+
+    from pytest_agentops.housekeeping import House
+    from pytest_agentops.redaction import scan
+    from pytest_agentops.settings import project_root, read_settings
+
+    settings = read_settings(project_root(Path.cwd()))
+    return House(
+        root=settings.root, prompts=settings.prompts, scan=partial(scan, rules=settings.redact), models=settings.models
+    )
 
 
 def _about(tape: Tape) -> dict[str, Any]:
