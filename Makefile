@@ -18,8 +18,13 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
-bench: $(READY)
+bench: $(READY) .bench/.ready
 	@$(BIN)/python -m benchmarks
+
+# Recorders that the benchmarks run beside us; they and ours' neighbours declare the same options of pytest.
+.bench/.ready: benchmarks/peers.txt $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .bench -r benchmarks/peers.txt
+	@touch $@
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with: make PYTHON=python3.11")'
@@ -35,4 +40,4 @@ lock: $(READY)
 	  --no-header --no-annotate --upgrade -o requirements.lock pyproject.toml
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .agentops dist build
+	rm -rf .venv .bench .pytest_cache .mypy_cache .ruff_cache .hypothesis .agentops dist build

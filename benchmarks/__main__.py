@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import capture, replay, startup
+from benchmarks import capture, load, replay, startup, suite
 
-BENCHMARKS = {"replay": replay, "startup": startup, "capture": capture}
+BENCHMARKS = {"replay": replay, "load": load, "suite": suite, "startup": startup, "capture": capture}
 
 
 def main(names: list[str]) -> int:

@@ -1,6 +1,7 @@
 """Capture: milliseconds a live call over loopback HTTP, with a recording open and without one.
 
-The same httpx2 client calls the same server in turn; medians over rounds.
+The same httpx2 client calls the same server in turn; medians over rounds. The first chunk of a stream is timed against
+a server that thinks for 20 ms and then says a word every 5.
 """
 
 from __future__ import annotations
@@ -38,6 +39,23 @@ def lines() -> Iterator[str]:
                     taken.append(one)
     yield _line("whole answers", plain, watched)
     yield _line("streamed", streamed, streamed_watched)
+    first: list[float] = []
+    first_watched: list[float] = []
+    with ScriptedModel(lambda _request: Says("Word after word after word. " * 4, latency=0.02, pause=0.005)) as model:
+        for _ in range(_ROUNDS):
+            first.append(_first_chunk(model.base_url, nullcontext()))
+            first_watched.append(_first_chunk(model.base_url, watching(Recording("bench"))))
+    yield _line("first chunk", first, first_watched)
+
+
+def _first_chunk(base_url: str, around: Any) -> float:
+    body = {"model": "scripted", "messages": [{"role": "user", "content": "hello"}], "stream": True}
+    with around, httpx2.Client() as client:
+        began = time.perf_counter()
+        with client.stream("POST", f"{base_url}/chat/completions", json=body) as reply:
+            next(reply.iter_raw())
+            seconds = time.perf_counter() - began
+        return seconds * 1000
 
 
 def _calls(base_url: str, around: Any, *, stream: bool) -> float:
