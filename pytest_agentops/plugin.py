@@ -226,7 +226,10 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         run.end()
     late = config.stash.get(_LATE, [])
     if (equipment := config.stash.get(_EQUIPMENT, None)) is not None and equipment.journal is not None:
+        from pytest_agentops import prices
+
         equipment.journal.close()
+        prices.memory.close()
     if "pytest_agentops.guard" in sys.modules:
         from pytest_agentops import guard
         from pytest_agentops.errors import LiveCallRefused
@@ -470,6 +473,7 @@ def _new_session(item: pytest.Item, *, path: Path | None = None) -> Session:
 def _equipment(config: pytest.Config) -> Equipment:
     """What all sessions of this run share; the first one that asks picks up what a killed run has left."""
     if _EQUIPMENT not in config.stash:
+        from pytest_agentops import prices
         from pytest_agentops.cassette import Equipment
         from pytest_agentops.document import Cache
         from pytest_agentops.guard import Hosts
@@ -479,6 +483,8 @@ def _equipment(config: pytest.Config) -> Equipment:
         journal = Journal(settings.root / ".agentops")
         journal.recover()
         cache = getattr(config, "cache", None)
+        if cache is not None:
+            prices.memory.open(cache.mkdir("agentops") / "prices.json")
         config.stash[_EQUIPMENT] = Equipment(
             root=settings.root,
             rules=settings.redact,

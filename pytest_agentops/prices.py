@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import functools
+import json
 import math
+import os
+from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 
 from pytest_agentops.trace import ModelCall, Usage
 
@@ -18,11 +22,54 @@ def priced(call: ModelCall, url: str, when: datetime | None) -> ModelCall:
     """
     if call.usage is None or not call.model:
         return call
-    cost = _cost(call.model, _base(url), call.usage, when)
+    cost = memory.cost(call.model, _base(url), call.usage, when)
     return call if cost is None else replace(call, cost=cost, priced_by=_table())
 
 
-@functools.lru_cache(maxsize=4096)
+class _Memory:
+    """Costs that were worked out before: importing the tables takes longer than replaying a small suite.
+
+    They are those of one version of the tables and of one day each. The file may vanish, or hold anything.
+    """
+
+    def __init__(self) -> None:
+        self._costs: dict[str, float | None] = {}
+        self._path: Path | None = None
+        self._kept = 0
+
+    def open(self, path: Path) -> None:
+        """Remember what is in this file, and later what is new."""
+        self._path = path
+        with suppress(OSError, ValueError, AttributeError, TypeError):
+            found = json.loads(path.read_bytes())
+            if found.get("table") == _table():
+                self._costs |= {key: cost for key, cost in found["costs"].items() if isinstance(cost, float | None)}
+        self._kept = len(self._costs)
+
+    def close(self) -> None:
+        """Write down what is new."""
+        path, self._path = self._path, None
+        if path is None or len(self._costs) == self._kept:
+            return
+        newest = dict(list(self._costs.items())[-_MOST:])
+        with suppress(OSError):
+            whole = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+            whole.write_text(json.dumps({"table": _table(), "costs": newest}), encoding="utf-8")
+            whole.replace(path)
+
+    def cost(self, model: str, base: str, usage: Usage, when: datetime | None) -> float | None:
+        """What this costs in US dollars; None where no price is known."""
+        day = (when or datetime.now(UTC)).date().isoformat()
+        key = f"{model} {base} {usage.input_tokens}/{usage.cached_input_tokens}/{usage.output_tokens} {day}"
+        if key not in self._costs:
+            self._costs[key] = _cost(model, base, usage, when)
+        return self._costs[key]
+
+
+memory = _Memory()
+_MOST = 10_000
+
+
 def _cost(model: str, base: str, usage: Usage, when: datetime | None) -> float | None:
     import genai_prices
 

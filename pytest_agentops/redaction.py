@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import quote_plus, unquote, unquote_plus, urlsplit, urlunsplit
 
 from pytest_agentops.credentials import (
@@ -340,20 +340,21 @@ class Redactor:
 
     def _once(self, text: str, clean: Callable[[str], str] | None = None) -> str:
         """The same for what comes with each request."""
-        done = self._done
-        if text not in done:
-            if len(done) > 500:
-                done.clear()
-            result = (clean or self.text)(text)
-            done = self._done  # Another one, where that taught us something.
-            done[text] = result
-        return done[text]
+        if (done := self._done.get(text)) is not None:
+            return done
+        known = self._known
+        result = (clean or self.text)(text)
+        with self._lock:
+            if self._known is known and len(self._done) < 500:  # Else it may hold what was learned meanwhile.
+                self._done[text] = result
+        return result
 
     def _url(self, url: str) -> str:
         try:
             parts = urlsplit(url)
         except ValueError:
             return self.text(url)
+        self._keep_off(encoded(url))
         new = parts
         if "@" in parts.netloc:
             user, _, password = parts.netloc.rpartition("@")[0].partition(":")
@@ -391,6 +392,8 @@ class Redactor:
         kind = header(headers, "content-type") or ""
         if not body:
             return body
+        if b"REDACTED-" in body:
+            self._keep_off(body)
         if kind.startswith("application/x-www-form-urlencoded"):
             return encoded(self._pairs(decoded(body)))
         found: list[Found] = []
@@ -400,7 +403,7 @@ class Redactor:
             body = self._stream(body, events=events or not stream)
         elif self._own or (b"\\u00" in body and _NEEDLESS_ESCAPE.search(body)):
             value = parse_json(body)
-            if isinstance(value, dict | list):
+            if value is not None:
                 body = self._rewritten(body, value)
             elif self._own:
                 found += self._by_rules(body)
@@ -420,13 +423,10 @@ class Redactor:
         if isinstance(value, bytes):
             return self._clean(value, self._by_rules(value) if self._own else ())
         if isinstance(value, Mapping):
-            scored = any("logprob" in str(name).lower() for name in value)
+            scored = any(plain_name(str(name)).startswith(("logprob", "bytes", "tokenid")) for name in value)
             return {
                 self.text(name) if isinstance(name, str) else name: self._value(
-                    each,
-                    secret=name
-                    if isinstance(name, str) and is_secret(name, "field", self._compiled.names) and not scored
-                    else None,
+                    each, secret=name if self._is_secret(name, scored) else None
                 )
                 for name, each in value.items()
             }
@@ -434,6 +434,14 @@ class Redactor:
             items = [self._value(each) for each in value]
             return items if isinstance(value, list) else tuple(items)
         return value
+
+    def _is_secret(self, name: object, scored: bool) -> TypeGuard[str]:
+        # The `token` of a log probability is a piece of the answer.
+        return (
+            isinstance(name, str)
+            and is_secret(name, "field", self._compiled.names)
+            and not (scored and plain_name(name) == "token")
+        )
 
     def _secret_field(self, value: str, name: str) -> str:
         start = credential_of(name, value)

@@ -311,7 +311,7 @@ def test_forms_and_queries_keep_the_rest_as_it_was_written() -> None:
     key = KEYS["an OpenAI key"]
     assert body(f"note=my+{key}+is&b=1", form) == b"note=my+REDACTED-1+is&b=1"
     assert redactor().request(Request("GET", f"{URL}#access_token=abc&b=1")).url == f"{URL}#access_token=REDACTED-1&b=1"
-    assert redactor().request(Request("GET", f"{URL}/{key}/x?")).url == f"{URL}/REDACTED-1/x?"
+    assert redactor().request(Request("GET", f"{URL}/{key}/x")).url == f"{URL}/REDACTED-1/x"
 
 
 # --- in pieces -------------------------------------------------------------------------------------------------------
