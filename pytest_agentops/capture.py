@@ -558,6 +558,7 @@ def _before_fork() -> None:
         recording.before_fork()
 
 
+@functools.cache
 def _start_child(original: Callable[[Any], None]) -> Callable[[Any], None]:
     @functools.wraps(original)
     def start(self: Any) -> None:
@@ -572,6 +573,7 @@ def _start_child(original: Callable[[Any], None]) -> Callable[[Any], None]:
 # --- threads ---------------------------------------------------------------------------------------------------------
 
 
+@functools.cache
 def _start_thread(original: Callable[[threading.Thread], None]) -> Callable[[threading.Thread], None]:
     @functools.wraps(original)
     def start(self: threading.Thread) -> None:
@@ -581,6 +583,7 @@ def _start_thread(original: Callable[[threading.Thread], None]) -> Callable[[thr
     return start
 
 
+@functools.cache
 def _submit(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def submit(self: Any, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:

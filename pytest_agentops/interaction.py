@@ -69,6 +69,8 @@ def exchange_of(index: int, entry: Mapping[str, Any], fetch: Callable[[str], byt
 
 
 def _timing(stored: Mapping[str, Any]) -> Timing:
+    if "events" not in stored:
+        return Timing(**stored)
     return Timing(**{**stored, "events": tuple(float(moment) for moment in str(stored.get("events", "")).split())})
 
 

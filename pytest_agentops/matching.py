@@ -81,7 +81,8 @@ class Renaming:
 def _canonical(request: Request, ignore: Sequence[str]) -> bytes:
     if not request.body:
         return b""
-    value = parse_json(request.body)
+    # What is left out is taken out in place, so that needs a value of its own.
+    value = parse_json(request.body) if ignore else request.json
     if value is not None:
         return json.dumps(without(value, ignore), sort_keys=True, separators=(",", ":")).encode()
     boundary = re.search(r'boundary="?([^";,]+)', header(request.headers, "content-type") or "")

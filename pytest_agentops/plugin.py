@@ -427,8 +427,6 @@ def _section(item: pytest.Item, run: _Run) -> Generator[str, None, None]:
 
 def _figures(item: pytest.Item, run: _Run) -> dict[str, Any]:
     """This test's figures as plain data."""
-    from pytest_agentops.explain import drift_lines, volatile_lines
-
     written = run.session.saved == run.session.path
     source = item.path.read_text("utf-8", "replace") if written and item.path.is_file() else ""
     volatile = run.session.volatile(source) if written else ()
@@ -444,9 +442,15 @@ def _figures(item: pytest.Item, run: _Run) -> dict[str, Any]:
         "written": written,
         "test": item.nodeid,
         "cassettes": [str(run.session.path), *item.config.stash.get(_SHARED, ())],
-        "volatile": list(volatile_lines(volatile)),
-        "drift": list(drift_lines(*drift)) if drift else None,
+        "volatile": _explained("volatile_lines", volatile) if volatile else [],
+        "drift": _explained("drift_lines", *drift) if drift else None,
     }
+
+
+def _explained(what: str, *facts: object) -> list[str]:
+    from pytest_agentops import explain
+
+    return list(getattr(explain, what)(*facts))
 
 
 def _new_session(item: pytest.Item, *, path: Path | None = None) -> Session:

@@ -6,12 +6,13 @@ files replay here and ours replay there. The last line counts the exchanges: a f
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from importlib.metadata import version
@@ -145,6 +146,24 @@ def loads(text: str) -> Tape:
 
 
 def _loaded(raw: bytes, fetch: Callable[[str], bytes] | None = None, parser: Parser | None = None) -> Tape:
+    with _without_collecting():
+        return _read(raw, fetch, parser)
+
+
+@contextmanager
+def _without_collecting() -> Iterator[None]:
+    """Keep the garbage collector from going over what is being built, again and again, of which nothing is garbage."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def _read(raw: bytes, fetch: Callable[[str], bytes] | None, parser: Parser | None) -> Tape:
     if b"\n<<<<<<< " in raw or b"\n>>>>>>> " in raw or raw.startswith(b"<<<<<<< "):
         raise CassetteConflict("it holds the markers of an unresolved merge")
     data = _parsed(raw, parser)

@@ -74,6 +74,7 @@ def replacements(library: ModuleType, owner: Owner) -> Iterator[tuple[type, str,
         yield transport, method, watched(library, getattr(transport, method), owner)
 
 
+@functools.cache
 def _sync(library: ModuleType, original: Callable[..., Any], owner: Owner) -> Callable[..., Any]:
     @functools.wraps(original)
     def handle_request(self: Any, request: Any) -> Any:
@@ -97,6 +98,7 @@ def _sync(library: ModuleType, original: Callable[..., Any], owner: Owner) -> Ca
     return handle_request
 
 
+@functools.cache
 def _async(library: ModuleType, original: Callable[..., Any], owner: Owner) -> Callable[..., Any]:
     import anyio  # Both libraries bring it.
 
