@@ -1,8 +1,9 @@
 """The text of a cassette as plain data, read fast, and what was read before kept by its content.
 
-PyYAML builds a node for everything it reads and then a value for every node; here the values are built from libyaml's
-events as they come. What is rare in cassettes (merge keys, tags of collections, an error to explain) is left to PyYAML,
-for the whole document, so that the result is always the one that PyYAML's safe loader gives.
+PyYAML makes an event, a node and a value of everything it reads, and most of that in Python. Recorders write with few
+means, though: a `key: value` or `- value` on each line, texts in one of four styles. So the lines are read as lines
+here, as long as every one of them has a form that YAML reads in only one way. Everything else, and every error, is
+PyYAML's, for the whole document: the result is always the one that PyYAML gives.
 """
 
 from __future__ import annotations
@@ -11,25 +12,21 @@ import base64
 import hashlib
 import json
 import os
+import re
 import tempfile
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, Literal, NamedTuple
 
 import yaml
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_STR, _BINARY = "tag:yaml.org,2002:str", "tag:yaml.org,2002:binary"
-_COLLECTIONS = (None, "!", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
-_RESOLVERS: Mapping[str | None, Any] = _Loader.yaml_implicit_resolvers
 
 DEEPEST = 500
 """How deep a document may be nested: PyYAML's C code recurses without a guard, which would end the process."""
-
-
-class _Rare(Exception):
-    """Something that PyYAML should see to."""
 
 
 def parse(text: str) -> object:
@@ -38,18 +35,14 @@ def parse(text: str) -> object:
     Raises:
         yaml.YAMLError: it is no YAML, is nested deeper than `DEEPEST`, or holds what a safe loader does not make.
     """
-    loader = _Loader(text)
     try:
-        return _Builder(loader).build()
-    except _Rare:
+        return _from_lines(text)
+    except _Unusual:
         return _by_pyyaml(text)
-    finally:
-        loader.dispose()
 
 
 def _by_pyyaml(text: str) -> object:
-    if (event := _first_too_deep(text)) is not None:
-        raise _too_deep(event)
+    check_depth(text)
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError:
@@ -57,6 +50,16 @@ def _by_pyyaml(text: str) -> object:
     # PyYAML's constructors raise what comes: a ValueError for the date 2024-02-31, a KeyError for `!!bool perhaps`.
     except Exception as error:
         raise yaml.YAMLError(f"a value cannot be made: {error!r}") from error
+
+
+def check_depth(text: str) -> None:
+    """Let pass what PyYAML can read without harm.
+
+    Raises:
+        yaml.YAMLError: it is nested deeper than `DEEPEST`.
+    """
+    if (event := _first_too_deep(text)) is not None:
+        raise yaml.composer.ComposerError(None, None, f"it is nested deeper than {DEEPEST}", event.start_mark)
 
 
 def _first_too_deep(text: str) -> Any:
@@ -69,113 +72,266 @@ def _first_too_deep(text: str) -> Any:
     return None
 
 
-def _too_deep(event: Any) -> yaml.YAMLError:
-    return yaml.composer.ComposerError(None, None, f"it is nested deeper than {DEEPEST}", event.start_mark)
+# --- line by line ----------------------------------------------------------------------------------------------------
 
 
-class _Builder:
-    """Makes data from the events of one document."""
-
-    def __init__(self, loader: Any) -> None:
-        self._loader = loader
-        self._anchors: dict[str, object] = {}
-        self._plain: dict[str, object] = {}
-
-    def build(self) -> object:
-        next_event = self._loader.get_event
-        plain, anchors = self._plain, self._anchors
-        documents = 0
-        root: list[Any] = []
-        stack: list[tuple[Any, Any]] = []
-        # Where the next value goes: into a list, or into a mapping under `key`, which is _NO_KEY while one is awaited.
-        holder: Any = root
-        key: Any = _LIST
-        while True:
-            event = next_event()
-            kind = type(event)
-            if kind is yaml.ScalarEvent:
-                value: Any = event.value
-                tag = event.tag
-                if tag is None and event.implicit[0]:
-                    value = plain[value] if value in plain else self._resolved(value)
-                elif tag is not None and tag != _STR and not (tag == "!" and not event.implicit[0]):
-                    value = self._tagged(tag, value)
-                if event.anchor is not None:
-                    self._name(event.anchor, value)
-            elif kind is yaml.MappingStartEvent or kind is yaml.SequenceStartEvent:
-                if event.tag not in _COLLECTIONS or key is _NO_KEY:  # A collection as a key, for one.
-                    raise _Rare
-                if len(stack) >= DEEPEST:
-                    raise _too_deep(event)
-                value = {} if kind is yaml.MappingStartEvent else []
-                if event.anchor is not None:
-                    self._name(event.anchor, value)
-                if key is _LIST:
-                    holder.append(value)
-                else:
-                    holder[key] = value
-                    key = _NO_KEY
-                stack.append((holder, key))
-                holder, key = value, (_NO_KEY if kind is yaml.MappingStartEvent else _LIST)
-                continue
-            elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
-                holder, key = stack.pop()
-                continue
-            elif kind is yaml.AliasEvent:
-                if event.anchor not in anchors:
-                    raise _Rare
-                value = anchors[event.anchor]
-            elif kind is yaml.DocumentStartEvent:
-                documents += 1
-                if documents > 1:
-                    raise _Rare
-                continue
-            elif kind is yaml.StreamEndEvent:
-                return root[0] if root else None
-            else:
-                continue
-            if key is _LIST:
-                holder.append(value)
-            elif key is _NO_KEY:
-                if not isinstance(value, Hashable):
-                    raise _Rare
-                key = value
-            else:
-                holder[key] = value
-                key = _NO_KEY
-
-    def _resolved(self, text: str) -> object:
-        """The value of a plain scalar: YAML 1.1 reads numbers, dates, truth and nothing out of some."""
-        value: object = text
-        for tag, looks in (*_RESOLVERS.get(text[:1], ()), *_RESOLVERS.get(None, ())):
-            if looks.match(text):
-                value = self._tagged(tag, text)
-                break
-        self._plain[text] = value
-        return value
-
-    def _tagged(self, tag: str, text: str) -> object:
-        if tag == "tag:yaml.org,2002:merge" or not tag.startswith("tag:yaml.org,2002:"):
-            raise _Rare
-        try:
-            if tag == _BINARY:
-                return base64.decodebytes(text.encode("ascii"))
-            return self._loader.construct_object(yaml.ScalarNode(tag, text), deep=True)
-        except (ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError):
-            raise _Rare from None
-
-    def _name(self, anchor: str, value: object) -> None:
-        if anchor in self._anchors:
-            raise _Rare
-        self._anchors[anchor] = value
+class _Unusual(Exception):
+    """A form that is not read here."""
 
 
-_LIST, _NO_KEY = object(), object()
+_LINE = re.compile(
+    r"""
+    ([ ]*)                                         # how far it is indented
+    ((?:-[ ])*)                                    # the lists that begin here, or go on
+    (?:(                                           # a key: plain or quoted
+        [\w$/][\w$./@+-]{0,200}(?:[ ][\w$./@+-]{1,200}){0,3} | '[^']{0,500}' | "[^"\\]{0,500}"
+    ):(?:[ ]|$))?
+    (.*)                                           # a value, or its first line
+    """,
+    re.ASCII | re.DOTALL | re.VERBOSE,
+)
+_UNUSUAL = re.compile("[^\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
+"""What PyYAML refuses, takes for a line's end, or takes for a space only in places: tabs among them."""
+_USUAL_ASCII = bytes([10, *range(0x20, 0x7F)])
+_BLOCK = re.compile(r"(!!binary )?\|([1-9]?)([-+]?)")
+_SINGLE = re.compile(r"'[^']*(?:''[^']*)*'\n")
+_DOUBLE = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"\n', re.DOTALL)
+_GAP = re.compile(r"(\n+) *")
+_INDICATORS = frozenset(" ,[]{}#&*!|>'\"%@`")
+_MADE = {f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "float", "null", "timestamp")}
+_ABSENT: Any = object()
+_SHORT = 100
+"""Lines up to this length are remembered: headers and the names of fields come again and again."""
+
+
+class _Line(NamedTuple):
+    """One line by itself."""
+
+    indent: int
+    lists: int
+    """How many `- ` it begins with."""
+    key: Any
+    """Of the mapping that it goes on with, or begins; `_ABSENT` when it has none."""
+    style: Literal["nothing", "plain", "whole", "single", "double", "block", "list", "mapping"]
+    value: Any
+    """What a plain or a whole value means if the line is all of it; how a block begins."""
+    width: int
+    """How many characters of the line are its value's."""
+
+
+def _from_lines(text: str) -> object:
+    """The data of a document in block style.
+
+    Raises:
+        _Unusual: a line has another form.
+    """
+    text = text.removeprefix("---\n")
+    if text.endswith("\n...\n"):
+        text = text[:-4]
+    _check_characters(text)
+    # The innermost open collection, the column where it begins and, in a mapping, the key whose value may begin on the
+    # next line.
+    root: dict[str, Any] = {}
+    node: Any = root
+    column = -1
+    awaiting: Any = ""
+    around: list[tuple[Any, int]] = []
+    at, end = 0, len(text)
+    while at < end:
+        start, at = at, text.index("\n", at) + 1
+        if at - start == 1:
+            continue
+        read = _known_line if at - start <= _SHORT else _line
+        indent, lists, key, style, value, width = read(text[start : at - 1])
+
+        # Which collection does it go on with, or begin?
+        if awaiting is not _ABSENT and (indent > column or (lists and indent == column)):
+            inner: Any = [] if lists else {}
+            node[awaiting] = inner
+            awaiting = _ABSENT
+            around.append((node, column))
+            node, column = inner, indent
+        else:
+            if awaiting is not _ABSENT:
+                node[awaiting] = None
+                awaiting = _ABSENT
+            while column > indent:
+                node, column = around.pop()
+            if not lists and column == indent and type(node) is list:
+                # A list may stand in the column of the key that it belongs to.
+                node, column = around.pop()
+            if column != indent or (type(node) is list) is not (lists > 0):
+                raise _Unusual
+        if lists:
+            for place in range(1, lists + (key is not _ABSENT)):
+                inner = [] if place < lists else {}
+                node.append(inner)
+                around.append((node, column))
+                node, column = inner, column + 2
+        if len(around) > DEEPEST:
+            raise _Unusual
+
+        # Its value, which may go on in the lines that follow.
+        if style == "plain":
+            if text.startswith(" " * (column + 1), at) or text.startswith("\n", at):
+                value, at = _plain(text, at - 1 - width, column)
+        elif style == "nothing":
+            awaiting = key
+            continue
+        elif style == "block":
+            value, at = _block(text, at, column, value)
+        elif style == "single":
+            value, at = _quoted(_SINGLE, text, at - 1 - width)
+        elif style == "double":
+            value, at = _quoted(_DOUBLE, text, at - 1 - width)
+        elif style == "list":
+            value = []
+        elif style == "mapping":
+            value = {}
+        if key is _ABSENT:
+            node.append(value)
+        else:
+            node[key] = value
+    if node is root:  # Nothing stands in it.
+        raise _Unusual
+    if awaiting is not _ABSENT:
+        node[awaiting] = None
+    return root[""]
+
+
+def _check_characters(text: str) -> None:
+    if not text.isascii():
+        unusual = _UNUSUAL.search(text) is not None
+    else:
+        unusual = text.encode().translate(None, _USUAL_ASCII) != b""
+    if unusual or text[-1:] != "\n":
+        raise _Unusual
+
+
+def _line(line: str) -> _Line:
+    found = _LINE.fullmatch(line)
+    if found is None:
+        raise _Unusual
+    spaces, dashes, name, value = found.groups()
+    if name is None:
+        key = _ABSENT
+        if not dashes or not value:
+            raise _Unusual
+    else:
+        key = name[1:-1] if name[0] in "'\"" else _meaning(name)
+    style, meant = _style(value)
+    return _Line(len(spaces), len(dashes) // 2, key, style, meant, len(value))
+
+
+_known_line = lru_cache(4096)(_line)
+
+
+def _style(value: str) -> tuple[Any, Any]:
+    if not value:
+        return "nothing", None
+    first, content, closed = value[0], value[1:-1], len(value) > 1 and value[-1] == value[0]
+    if first not in _INDICATORS:
+        return "plain", _meaning(value)
+    if first == "'":
+        whole = closed and "'" not in content.replace("''", "")
+        return ("whole", content.replace("''", "'")) if whole else ("single", None)
+    if first == '"':
+        whole = closed and '"' not in content and "\\" not in content
+        return ("whole", content) if whole else ("double", None)
+    if block := _BLOCK.fullmatch(value):
+        return "block", block.groups()
+    if value == "[]":
+        return "list", None
+    if value == "{}":
+        return "mapping", None
+    raise _Unusual
+
+
+def _meaning(plain: str) -> object:
+    """What a plain scalar means: YAML 1.1 reads numbers, dates, truth and nothing out of some."""
+    if (
+        (":" in plain and (": " in plain or ":\n" in plain or plain[-1] == ":"))
+        or ("#" in plain and " #" in plain)
+        or plain[-1] == " "
+        or (plain[0] in "-?:" and plain[1:2] in ("", " "))
+    ):
+        raise _Unusual
+    resolvers: Mapping[Any, Any] = _Loader.yaml_implicit_resolvers
+    for tag, looks in (*resolvers.get(plain[0], ()), *resolvers.get(None, ())):
+        if looks.match(plain):
+            if tag not in _MADE:
+                raise _Unusual
+            try:
+                made: object = yaml.constructor.SafeConstructor().construct_object(yaml.ScalarNode(tag, plain))
+            except Exception:  # They come as they come; PyYAML itself will say where.
+                raise _Unusual from None
+            return made
+    return plain
+
+
+# Where a value goes on in further lines: what it means, and where the line after it begins.
+
+
+def _plain(text: str, start: int, column: int) -> tuple[object, int]:
+    found = _plain_lines(column).match(text, start)
+    if found is None or ":\n" in found[0] or " \n" in found[0]:
+        raise _Unusual
+    return _meaning(_GAP.sub(lambda gap: "\n" * (len(gap[1]) - 1) or " ", found[0])), found.end() + 1
+
+
+def _quoted(style: re.Pattern[str], text: str, start: int) -> tuple[object, int]:
+    found = style.match(text, start)
+    if found is None or "\n-" in found[0] or "\n." in found[0]:
+        raise _Unusual
+    try:
+        # A quoted scalar means the same wherever it stands.
+        return yaml.load(found[0], Loader=_Loader), found.end()
+    except yaml.YAMLError:
+        raise _Unusual from None
+
+
+def _block(text: str, start: int, column: int, begins: tuple[str, str, str]) -> tuple[object, int]:
+    binary, more, chomping = begins
+    if more:
+        indent = max(column, 0) + int(more)
+    else:
+        content = start
+        while text.startswith(" ", content):
+            content += 1
+        indent = content - start
+        if indent <= column or text.startswith("\n", content):
+            raise _Unusual
+    found = _block_lines(indent).match(text, start)
+    if found is None:
+        raise _Unusual
+    margin = " " * indent
+    value = found[0].replace("\n" + margin, "\n").removeprefix(margin)
+    if chomping != "+":
+        value = value.rstrip("\n")
+        value += "\n" if value and not chomping else ""
+    if not binary:
+        return value, found.end()
+    try:
+        return base64.decodebytes(value.encode("ascii")), found.end()
+    except ValueError:
+        raise _Unusual from None
+
+
+@lru_cache(256)
+def _plain_lines(column: int) -> re.Pattern[str]:
+    """A plain scalar in a collection at this column."""
+    return re.compile(rf"[^\n]+(?:\n+ {{{column + 1},}}[^ #\n][^\n]*)*")
+
+
+@lru_cache(256)
+def _block_lines(indent: int) -> re.Pattern[str]:
+    """The lines of a literal block that is indented so."""
+    return re.compile(rf"(?: {{{indent}}}[^\n]*\n|\n)+")
 
 
 # --- what was read before --------------------------------------------------------------------------------------------
 
-_VERSION = f"1 {yaml.__version__}"
+_VERSION = f"2 {yaml.__version__}"
 _MOST = 4000
 """Entries that are kept; beyond, the older half goes."""
 
@@ -183,8 +339,9 @@ _MOST = 4000
 class Cache:
     """Documents that were parsed before, by their content, in a folder that may vanish at any moment.
 
-    An entry is JSON, since neither a cassette nor this folder is to be trusted. Documents that JSON does not give back
-    as they are, such as those with bytes or dates in them, are not kept. Nothing that goes wrong here is an error.
+    An entry is JSON, since neither a cassette nor this folder is to be trusted: the data with its bytes in base64, and
+    where in it they are. Documents that cannot be kept so, such as those with dates in them, are read anew each time.
+    Nothing that goes wrong here is an error.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -199,12 +356,11 @@ class Cache:
             UnicodeDecodeError: it is not UTF-8.
         """
         path = self._folder / f"{hashlib.blake2b(raw, digest_size=16, key=_VERSION.encode()).hexdigest()}.json"
-        with suppress(OSError, ValueError, RecursionError):
-            return json.loads(path.read_bytes())
+        with suppress(OSError, ValueError, TypeError, LookupError, RecursionError):
+            return _from_entry(path.read_bytes())
         data = parse(raw.decode("utf-8"))
         with suppress(OSError, ValueError, TypeError, RecursionError):
-            if _survives_json(data):
-                self._keep(path, json.dumps(data))
+            self._keep(path, _entry(data))
         return data
 
     def _keep(self, path: Path, text: str) -> None:
@@ -222,26 +378,49 @@ class Cache:
             raise
 
     def _sweep(self) -> None:
-        entries = list(self._folder.glob("*.json"))
+        entries = [*self._folder.glob("*.json"), *self._folder.glob(".*.tmp")]
         if len(entries) > _MOST:
             for old in sorted(entries, key=lambda entry: entry.stat().st_mtime)[: len(entries) - _MOST // 2]:
                 old.unlink(missing_ok=True)
 
 
-def _survives_json(data: object) -> bool:
-    """Whether JSON gives this back as it is, and is no larger than what was read: aliases may stand for a lot."""
-    stack: list[Any] = [data]
+def _entry(data: object) -> str:
+    """The data as it is kept.
+
+    Raises:
+        TypeError: JSON would not give it back as it is, or would be far larger: aliases may stand for a lot.
+    """
     seen: set[int] = set()
-    while stack:
-        value = stack.pop()
+    places: list[tuple[str | int, ...]] = []
+
+    def kept(value: Any, *place: str | int) -> object:
         kind = type(value)
         if kind is dict or kind is list:
             if id(value) in seen:
-                return False
+                raise TypeError("it stands in several places")
             seen.add(id(value))
-            if kind is dict and not all(type(name) is str for name in value):
-                return False
-            stack.extend(value.values() if kind is dict else value)
-        elif kind is not str and kind is not int and kind is not float and kind is not bool and value is not None:
-            return False
-    return True
+        if kind is list:
+            return [kept(each, *place, index) for index, each in enumerate(value)]
+        if kind is dict:
+            if not all(type(name) is str for name in value):
+                raise TypeError("a name is no text")
+            return {name: kept(each, *place, name) for name, each in value.items()}
+        if kind is bytes:
+            places.append(place)
+            return base64.b64encode(value).decode("ascii")
+        if kind not in (str, int, float, bool, NoneType):
+            raise TypeError("it is nothing that JSON knows")
+        return value
+
+    return json.dumps({"data": kept(data, "data"), "bytes": places})
+
+
+def _from_entry(kept: bytes) -> object:
+    entry = json.loads(kept)
+    for place in entry["bytes"]:
+        *way, last = place
+        holder = entry
+        for step in way:
+            holder = holder[step]
+        holder[last] = base64.b64decode(holder[last], validate=True)
+    return entry["data"]

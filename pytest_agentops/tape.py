@@ -183,7 +183,7 @@ def _read(raw: bytes, fetch: Callable[[str], bytes] | None, parser: Parser | Non
         raise CassetteCut(_CUT)
     try:
         return _tape(added, data["interactions"], fetch)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise CassetteUnreadable(f"an interaction has not the form that vcrpy writes: {error!r}") from error
 
 
@@ -195,7 +195,9 @@ def _parsed(raw: bytes, parser: Parser | None) -> object:
         if b"!!python/" in raw:  # Old versions of vcrpy wrote tuples and buffers so; its loader takes just those.
             from vcr.serializers import yamlserializer
 
-            return yamlserializer.deserialize(raw.decode("utf-8"))
+            text = raw.decode("utf-8")
+            document.check_depth(text)  # PyYAML's C code recurses without a guard.
+            return yamlserializer.deserialize(text)
         return parser.parse(raw) if parser is not None else document.parse(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise CassetteUnreadable(f"it is not UTF-8: {error.reason} at byte {error.start}") from error

@@ -97,6 +97,7 @@ def test_a_formatter_may_sort_the_keys_of_a_cassette(tmp_path: Path) -> None:
         ("version: 1\nagentops:\n  format: 2\n  exch", CassetteCut, "it is cut: its last line"),
         ("interactions: [", CassetteUnreadable, "it is not YAML"),
         ("hello", CassetteUnreadable, "it is not a cassette"),
+        ("# !!python/\n" + "- " * 100_000 + "x", CassetteUnreadable, "it is not YAML: "),
         (b"\xff\xfe\x00", CassetteUnreadable, "it is not"),
         (b"interactions: [\x80]", CassetteUnreadable, "it is not UTF-8"),
     ],
