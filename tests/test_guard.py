@@ -1037,9 +1037,9 @@ def test_a_child_that_belongs_to_nobody_is_not_kept_from_anything():
         assert environment_of_children() == before
 
 
-def test_somebody_who_wraps_what_is_patched_may_take_it_back_later(monkeypatch):
+def test_somebody_who_wraps_what_is_patched_may_take_it_back_later():
     original = socket.getaddrinfo
-    with Replay().protected(), monkeypatch.context() as patch:
+    with Replay().protected(), pytest.MonkeyPatch.context() as patch:
         wrapped = socket.getaddrinfo
         patch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: wrapped(*args, **kwargs))
     assert socket.getaddrinfo is original
@@ -1049,7 +1049,7 @@ def test_somebody_who_wraps_what_is_patched_may_take_it_back_later(monkeypatch):
             wrapped_again = socket.getaddrinfo
             patch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: wrapped_again(*args, **kwargs))
         assert socket.getaddrinfo("127.0.0.1", 80)
-    monkeypatch.setattr(socket, "getaddrinfo", original)
+    socket.getaddrinfo = original  # Not by monkeypatch, which would put back what stands there now.
     assert socket.getaddrinfo("127.0.0.1", 80)
 
 
