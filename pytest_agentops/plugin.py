@@ -284,6 +284,8 @@ def pytest_runtest_makereport(
     if report.when == "teardown":
         # What stands in a report's dict travels from xdist's workers to the controller.
         report.__dict__["agentops"] = _figures(item, run)
+        # Items live as long as the session; their recordings need not.
+        del item.stash[_RUN]
     return report
 
 
@@ -431,7 +433,7 @@ def _figures(item: pytest.Item, run: _Run) -> dict[str, Any]:
     source = item.path.read_text("utf-8", "replace") if written and item.path.is_file() else ""
     volatile = run.session.volatile(source) if written else ()
     drift = run.session.drift()
-    trace = run.session.recording.freeze()
+    trace = run.session.recording.tally()
     priced = [call for call in trace.model_calls if call.error is None]
     return {
         "model_calls": len(trace.model_calls),
