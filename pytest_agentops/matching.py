@@ -34,12 +34,7 @@ def request_key(request: Request, ignore: Sequence[str] = ()) -> Key:
     The port does not count on loopback. JSON bodies compare by value, whatever the order of their names; `ignore`
     leaves JSON paths out of them. The random boundary of a multipart body does not count.
     """
-    location = request.location
-    host = location.hostname or ""
-    port = None if is_loopback(host) else location.port
-    query = sorted(parse_qsl(location.query, keep_blank_values=True))
-    where = (request.method.upper(), location.scheme, host, port, location.path or "/", query)
-    content = repr(where).encode() + b"\0" + _canonical(request, ignore)
+    content = repr(_target(request)).encode() + b"\0" + _canonical(request, ignore)
     names: dict[bytes, bytes] = {}
     if b"REDACTED" in content:
         content = PLACEHOLDER.sub(lambda found: names.setdefault(found[0], b"REDACTED:%d" % len(names)), content)
