@@ -9,9 +9,10 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any, Literal
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 from pytest_agentops.credentials import PLACEHOLDER
 from pytest_agentops.exchange import Exchange, Request, header, parse_json
@@ -34,7 +35,7 @@ def request_key(request: Request, ignore: Sequence[str] = ()) -> Key:
     The port does not count on loopback. JSON bodies compare by value, whatever the order of their names; `ignore`
     leaves JSON paths out of them. The random boundary of a multipart body does not count.
     """
-    content = repr(_target(request)).encode() + b"\0" + _canonical(request, ignore)
+    content = repr(_target(request.method, request.url)).encode() + b"\0" + _canonical(request, ignore)
     names: dict[bytes, bytes] = {}
     if b"REDACTED" in content:
         content = PLACEHOLDER.sub(lambda found: names.setdefault(found[0], b"REDACTED:%d" % len(names)), content)
@@ -79,9 +80,12 @@ def _canonical(request: Request, ignore: Sequence[str]) -> bytes:
     # What is left out is taken out in place, so that needs a value of its own.
     value = parse_json(request.body) if ignore else request.json
     if value is not None:
-        return json.dumps(without(value, ignore), sort_keys=True, separators=(",", ":")).encode()
+        return _JSON.encode(without(value, ignore)).encode()
     boundary = re.search(r'boundary="?([^";,]+)', header(request.headers, "content-type") or "")
     return request.body.replace(boundary[1].encode(), b"boundary") if boundary else request.body
+
+
+_JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 def without(value: Any, ignore: Sequence[str]) -> Any:
@@ -190,7 +194,7 @@ class Cause:
 def causes(recorded: Request, asked: Request, ignore: Sequence[str] = ()) -> tuple[Cause, ...]:
     """Why these two requests differ, the weightiest reason first; changed but volatile values come last."""
     found: dict[tuple[CauseKind, str], list[Change]] = {}
-    if _target(recorded) != _target(asked):
+    if _target(recorded.method, recorded.url) != _target(asked.method, asked.url):
         found[_endpoint(recorded, asked)] = []
     was, now = (without(parse_json(request.body), ignore) for request in (recorded, asked))
     for change in changes(was, now):
@@ -204,12 +208,13 @@ def causes(recorded: Request, asked: Request, ignore: Sequence[str] = ()) -> tup
     )
 
 
-def _target(request: Request) -> tuple[object, ...]:
-    location = request.location
+@lru_cache(maxsize=256)
+def _target(method: str, url: str) -> tuple[object, ...]:
+    location = urlsplit(url)
     host = location.hostname or ""
     port = None if is_loopback(host) else location.port
     query = sorted(parse_qsl(location.query, keep_blank_values=True))
-    return request.method.upper(), location.scheme, host, port, location.path or "/", query
+    return method.upper(), location.scheme, host, port, location.path or "/", query
 
 
 def _endpoint(recorded: Request, asked: Request) -> tuple[CauseKind, str]:

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from typing import Any, Literal
 
 Kind = Literal["uuid", "time", "date", "temporary path", "object address"]
@@ -36,9 +37,14 @@ _PATTERNS: Mapping[Kind, str] = {
         rf"|\b(?:[0-3]?\d[/.]){{2}}(?:19|20)\d\d\b"
     ),
 }
-_ANY = re.compile("|".join(f"(?P<{kind.replace(' ', '_')}>{pattern})" for kind, pattern in _PATTERNS.items()))
 _HINT = re.compile(r"\d\d|/tmp|/var/|Temp|0x|[0-9a-fA-F]{8}")
 """What every volatile value has in it; most texts have none and are not looked at further."""
+
+
+@cache
+def _any() -> re.Pattern[str]:
+    """Compiled when first asked for: a replay in which everything matches never does."""
+    return re.compile("|".join(f"(?P<{kind.replace(' ', '_')}>{pattern})" for kind, pattern in _PATTERNS.items()))
 
 
 @dataclass(frozen=True)
@@ -56,15 +62,15 @@ class Volatile:
 def normalised(value: object) -> object:
     """The value with every volatile stretch replaced by the name of its kind, and white space folded."""
     if isinstance(value, str):
-        return " ".join(_ANY.sub(lambda found: f"<{found.lastgroup}>", value).split())
-    if isinstance(value, int | float) and not isinstance(value, bool) and _ANY.fullmatch(str(value)):
+        return " ".join(_any().sub(lambda found: f"<{found.lastgroup}>", value).split())
+    if isinstance(value, int | float) and not isinstance(value, bool) and _any().fullmatch(str(value)):
         return "<time>"
     return value
 
 
 def kinds_in(text: str) -> tuple[Kind, ...]:
     """Which kinds of volatile values a text holds, each once."""
-    return tuple(dict.fromkeys(_kind(found) for found in _ANY.finditer(text)))
+    return tuple(dict.fromkeys(_kind(found) for found in _any().finditer(text)))
 
 
 def volatile_in(body: Any, *, now: datetime, known: Callable[[str], bool]) -> Iterator[Volatile]:
@@ -77,7 +83,7 @@ def volatile_in(body: Any, *, now: datetime, known: Callable[[str], bool]) -> It
         text = str(leaf)
         if not _HINT.search(text):
             continue
-        for found in _ANY.finditer(text):
+        for found in _any().finditer(text):
             kind = _kind(found)
             if (kind not in ("time", "date") or _is_near(found[0], now)) and not known(found[0]):
                 yield Volatile(pointer, kind, found[0], found[0] == text)
