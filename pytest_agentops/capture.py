@@ -11,7 +11,6 @@ import functools
 import importlib
 import itertools
 import json
-import multiprocessing.process
 import os
 import threading
 import time
@@ -425,10 +424,8 @@ class _Watch:
             for transport, method, watched in transports.replacements(library, owner):
                 self._replace(transport, method, watched)
         self._patches.callback(transports.back_off.restore)
-        self._patches.enter_context(stubs.patched(owner))
-        self._replace(
-            multiprocessing.process.BaseProcess, "start", _start_child(multiprocessing.process.BaseProcess.start)
-        )
+        children = {"multiprocessing.process": ("BaseProcess", "start", _start_child)}
+        self._patches.enter_context(stubs.patched(owner, children))
         _tell_of_forks()
         self._replace(threading.Thread, "start", _start_thread(threading.Thread.start))
         pool = concurrent.futures.ThreadPoolExecutor
