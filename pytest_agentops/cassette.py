@@ -222,6 +222,23 @@ class Equipment:
     """The connections that were refused to what outlives its test."""
 
 
+@dataclass
+class _Guarded:
+    """What nothing may leave while a session replays. What outlives the test keeps this, and not all that was said."""
+
+    name: str
+    root: Path
+    hosts: Hosts
+    late: list[Refusal]
+    """Where refusals go once the test has ended."""
+    refusals: list[Refusal] = field(default_factory=list)
+    ended: bool = False
+
+    def refused(self, refusal: Refusal) -> None:
+        """Remember a connection that was refused, in case the program swallows that."""
+        (self.late if self.ended else self.refusals).append(refusal)
+
+
 class Session:
     """One run with a cassette: what may go live, and what is saved when it ends."""
 
@@ -240,10 +257,7 @@ class Session:
         self.path, self.draft, self.mode, self.name = path, draft, mode, name
         self.saved: Path | None = None
         """Where this run was saved, once it is closed; None when there was nothing to save."""
-        self.refusals: list[Refusal] = []
-        """Every connection that was refused since nothing may go live."""
         self._equipment = equipment or Equipment()
-        self.root, self.hosts = self._equipment.root, self._equipment.hosts
         self._ignore, self._shared = tuple(ignore), shared
         self._had = self._existing()
         self._drafted = self._existing_draft()
@@ -261,7 +275,8 @@ class Session:
         self.recording = Recording(
             name, self.cassette, redactor=self._redactor, notes=self._page, pace=self._equipment.pace
         )
-        self.recording.guarded = self if self.replays else None
+        self._guarded = _Guarded(name, self._equipment.root, self._equipment.hosts, self._equipment.late)
+        self.recording.guarded = self._guarded if self.replays else None
         self._teardown: int | None = None
 
     @property
@@ -269,11 +284,19 @@ class Session:
         """Whether nothing can go live."""
         return self.cassette.strict
 
+    @property
+    def refusals(self) -> Sequence[Refusal]:
+        """Every connection that was refused since nothing may go live."""
+        return self._guarded.refusals
+
     @contextmanager
     def open(self) -> Iterator[Session]:
         """Watch the clients; where there is something to replay, a missing key does not matter."""
-        with watching(self.recording), self._around():
-            yield self
+        try:
+            with watching(self.recording), self._around():
+                yield self
+        finally:
+            self._guarded.ended = True
 
     @contextmanager
     def foreground(self) -> Iterator[Session]:
@@ -284,13 +307,9 @@ class Session:
     @contextmanager
     def _around(self) -> Iterator[None]:
         known = self.replays or bool(self.cassette.tape.exchanges) or bool(self.cassette.left)
-        guard: AbstractContextManager[None] = protecting(self, guarded_here) if self.replays else nullcontext()
+        guard: AbstractContextManager[None] = protecting(self._guarded, guarded_here) if self.replays else nullcontext()
         with _stand_in_keys(known), guard:
             yield
-
-    def refused(self, refusal: Refusal) -> None:
-        """Remember a connection that was refused, in case the program swallows that."""
-        (self._equipment.late if self.recording.closed else self.refusals).append(refusal)
 
     def check(self, *, teardown: bool = False) -> None:
         """Whether the run and its cassette agree.
