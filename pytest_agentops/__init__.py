@@ -8,9 +8,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pytest_agentops.capture import AgentTrace as AgentTrace
     from pytest_agentops.expect.calls import call as call
+    from pytest_agentops.expect.patterns import one_of as one_of
+    from pytest_agentops.expect.patterns import optional as optional
+    from pytest_agentops.expect.patterns import repeated as repeated
+    from pytest_agentops.expect.trajectories import any_order as any_order
+    from pytest_agentops.expect.trajectories import at_least as at_least
+    from pytest_agentops.expect.trajectories import at_most as at_most
+    from pytest_agentops.expect.trajectories import before as before
     from pytest_agentops.expect.trajectories import exactly as exactly
     from pytest_agentops.expect.trajectories import in_order as in_order
+    from pytest_agentops.expect.trajectories import includes as includes
     from pytest_agentops.expect.trajectories import never as never
+    from pytest_agentops.expect.trajectories import no_cycle as no_cycle
+    from pytest_agentops.expect.trajectories import no_repeats as no_repeats
+    from pytest_agentops.expect.trajectories import only as only
+    from pytest_agentops.expect.trajectories import only_tools as only_tools
+    from pytest_agentops.expect.trajectories import together as together
     from pytest_agentops.prompt import Prompt as Prompt
     from pytest_agentops.repository import PromptRepository as PromptRepository
     from pytest_agentops.trace import Message as Message
@@ -30,10 +43,23 @@ _HOMES = {
     "ToolCall": "trace",
     "Trace": "trace",
     "Usage": "trace",
+    "any_order": "expect.trajectories",
+    "at_least": "expect.trajectories",
+    "at_most": "expect.trajectories",
+    "before": "expect.trajectories",
     "call": "expect.calls",
     "exactly": "expect.trajectories",
     "in_order": "expect.trajectories",
+    "includes": "expect.trajectories",
     "never": "expect.trajectories",
+    "no_cycle": "expect.trajectories",
+    "no_repeats": "expect.trajectories",
+    "one_of": "expect.patterns",
+    "only": "expect.trajectories",
+    "only_tools": "expect.trajectories",
+    "optional": "expect.patterns",
+    "repeated": "expect.patterns",
+    "together": "expect.trajectories",
 }
 """Where each public name lives. It is imported when it is first used: pytest imports this package for everyone."""
 

@@ -22,6 +22,7 @@ AgentopsError
 ├── LiveCallRefused            a connection to the network while nothing may go live
 ├── StrayRequest               a request that belongs to no open recording
 ├── NothingCaptured            an expectation was asked of an empty recording
+├── NeverHeld                  what comes after something that did not happen was asked for
 └── UnknownFigure              a figure that the evidence does not give
     ├── UnknownPrice
     ├── UnknownUsage
@@ -180,6 +181,10 @@ class NothingCaptured(AgentopsError):
             "  no HTTP request was seen while this recording was open\n"
             "  if that is what you mean, count: assert len(agent_trace.model_calls) == 0"
         )
+
+
+class NeverHeld(AgentopsError):
+    """What comes after something was asked for, and that never happened."""
 
 
 class UnknownFigure(AgentopsError):

@@ -15,9 +15,25 @@ from typing import Any
 from pytest_agentops.cassette import Miss, Unplayed
 from pytest_agentops.errors import SecretFound, UnknownFigure
 from pytest_agentops.exchange import Exchange, Request
-from pytest_agentops.expect import Expectation, Mismatch, NotEvery
+from pytest_agentops.expect import Expectation, Held, Mismatch, NotEither, NotEvery
 from pytest_agentops.expect.calls import ExpectedCall
-from pytest_agentops.expect.trajectories import Happened, NotExactly, NotInOrder, Row
+from pytest_agentops.expect.trajectories import (
+    Before,
+    Counted,
+    Cycled,
+    Happened,
+    Miscounted,
+    NoRepeats,
+    NotBefore,
+    NotExactly,
+    NotInOrder,
+    NotRead,
+    NotTogether,
+    OnlyTools,
+    Row,
+    Together,
+    Unpaired,
+)
 from pytest_agentops.guard import Refusal
 from pytest_agentops.matching import ABSENT, Cause, Change
 from pytest_agentops.trace import ModelCall, Step, ToolCall, Trace, Trajectory
@@ -74,16 +90,144 @@ def _reasons(mismatch: Mismatch) -> Iterator[str]:
         for found in mismatch.found:
             yield f"{found.expectation!r} does not hold:"
             yield from _indented(_reasons(found))
+    elif isinstance(mismatch, NotEither):
+        yield f"none of the {len(mismatch.found)} holds"
+        for found in mismatch.found:
+            yield f"{found.expectation!r}:"
+            yield from _indented(itertools.islice(_reasons(found), 2))
+    elif isinstance(mismatch, Held):
+        yield f"it holds, and should not; {_happened(mismatch.trajectory)}"
     elif isinstance(mismatch, NotExactly):
         yield from _rows(mismatch.rows)
-    elif isinstance(mismatch, NotInOrder):
-        yield from _out_of_order(mismatch)
-        yield _happened(mismatch.trajectory)
     elif isinstance(mismatch, Happened):
-        for call in mismatch.calls:
-            yield f"it was asked for in step {call.step}: {_shown(call)}"
+        yield from _should_not(mismatch)
+    else:
+        yield from _why(mismatch)
+        yield _happened(mismatch.trajectory)
+
+
+def _why(mismatch: Mismatch) -> Iterator[str]:
+    """The reasons that make sense beside the line of what happened."""
+    if isinstance(mismatch, NotInOrder):
+        yield from _out_of_order(mismatch)
+    elif isinstance(mismatch, NotRead):
+        yield from _not_read(mismatch)
+    elif isinstance(mismatch, Unpaired):
+        yield from _unpaired(mismatch)
+    elif isinstance(mismatch, NotTogether):
+        yield from _not_together(mismatch)
+    elif isinstance(mismatch, NotBefore):
+        yield from _not_before(mismatch)
+    elif isinstance(mismatch, Miscounted):
+        yield from _miscounted(mismatch)
+    elif isinstance(mismatch, Cycled):
+        stretch = " -> ".join(" + ".join(map(_shown, step)) for step in mismatch.steps)
+        yield f"these steps came again at once, from step {mismatch.steps[0][0].step} on: {_cut(stretch, 2 * _WIDTH)}"
     else:
         yield "it does not hold"
+
+
+def _should_not(mismatch: Happened) -> Iterator[str]:
+    if isinstance(mismatch.expectation, NoRepeats):
+        steps = ", ".join(str(call.step) for call in mismatch.calls)
+        yield f"{_shown(mismatch.calls[0])} was asked for {len(mismatch.calls)} times, in steps {steps}"
+        return
+    shown = mismatch.calls[:_MOST_ROWS]
+    for call in shown:
+        near = ""
+        if isinstance(mismatch.expectation, OnlyTools):
+            near = _meant(call.name, mismatch.expectation.names)
+        yield f"it was asked for in step {call.step}: {_shown(call)}{near}"
+    if len(mismatch.calls) > len(shown):
+        yield f"and {len(mismatch.calls) - len(shown)} times more"
+
+
+def _not_read(mismatch: NotRead) -> Iterator[str]:
+    stuck, steps = mismatch.stuck, mismatch.trajectory.steps
+    wanted = " or ".join(map(repr, stuck.next[:4])) or "nothing more"
+    after = f"after {_shown(stuck.met[-1])}" if stuck.met else "at the start"
+    if stuck.steps == len(steps):
+        yield f"{after} the run ends, where {wanted} was expected"
+        return
+    step = steps[stuck.steps]
+    yield f"{after} {wanted} was expected; step {step[0].step} asked for {' + '.join(map(_shown, step))}"
+    if stuck.next and len(step) == 1:
+        yield from _closest(stuck.next, step[0])
+
+
+def _closest(wanted: Sequence[ExpectedCall], call: ToolCall) -> Iterator[str]:
+    """What one call lacks to be one of those."""
+    same_name = [each for each in wanted if each.name == call.name]
+    if same_name:
+        nearest = min(same_name, key=lambda each: len(each.mismatches(call) or ()))
+        yield from (f"  {difference}" for difference in nearest.mismatches(call) or ())
+    elif near := _meant(call.name, [each.name for each in wanted]):
+        yield f"  {call.name!r}{near}"
+
+
+def _unpaired(mismatch: Unpaired) -> Iterator[str]:
+    counts = [
+        (mismatch.agreeing, "as expected"), (len(mismatch.missing), "missing"), (len(mismatch.extra), "not expected"),
+    ]  # fmt: skip
+    yield "calls: " + ", ".join(f"{count:,} {what}" for count, what in counts if count)
+    free, lines = list(mismatch.free), []
+    for wanted in mismatch.missing[:_MOST_ROWS]:
+        same_name = [call for call in free if call.name == wanted.name]
+        if same_name:
+            nearest = min(same_name, key=lambda call: len(wanted.mismatches(call) or ()))
+            free.remove(nearest)
+            lines.append(f"~ {_shown(nearest)} (step {nearest.step})")
+            lines += [f"    {difference}" for difference in wanted.mismatches(nearest) or ()]
+        else:
+            near = _meant(wanted.name, [call.name for call in free])
+            lines.append(f"- {wanted!r}{near}")
+    extra = [call for call in mismatch.extra if any(call is each for each in free)]
+    lines += [f"+ {_shown(call)} (step {call.step})" for call in extra[:_MOST_ROWS]]
+    hidden = len(mismatch.missing) + len(mismatch.extra) - min(len(mismatch.missing), _MOST_ROWS)
+    hidden -= min(len(extra), _MOST_ROWS) + (len(mismatch.extra) - len(extra))
+    yield from lines
+    if hidden > 0:
+        yield f"and {hidden:,} more"
+
+
+def _not_together(mismatch: NotTogether) -> Iterator[str]:
+    expectation = mismatch.expectation
+    assert isinstance(expectation, Together)
+    never = [each for each in expectation.calls if all(each.mismatches(call) for call in mismatch.trajectory)]
+    if never:
+        yield from _nowhere(never[0], mismatch.trajectory)
+    elif mismatch.closest:
+        step = f"step {mismatch.closest[0].step} has {mismatch.paired}: {' + '.join(map(_shown, mismatch.closest))}"
+        yield f"no step has all {len(expectation.calls)}; {step}"
+
+
+def _not_before(mismatch: NotBefore) -> Iterator[str]:
+    expectation, early = mismatch.expectation, mismatch.early
+    assert isinstance(expectation, Before)
+    yield f"{_shown(early)} was asked for in step {early.step}, with no {expectation.first!r} in an earlier one"
+    if not mismatch.firsts:
+        yield from _nowhere(expectation.first, mismatch.trajectory)
+    elif mismatch.firsts[0].step == early.step:
+        yield f"{_shown(mismatch.firsts[0])} was asked for in the same step, when its result was not there yet"
+    else:
+        yield f"{_shown(mismatch.firsts[0])} was asked for in step {mismatch.firsts[0].step}, too late"
+
+
+def _miscounted(mismatch: Miscounted) -> Iterator[str]:
+    expectation = mismatch.expectation
+    assert isinstance(expectation, Counted)
+    if not mismatch.calls:
+        yield from _nowhere(expectation.call, mismatch.trajectory)
+        return
+    steps = ", ".join(str(call.step) for call in mismatch.calls[:20])
+    steps += ", ..." if len(mismatch.calls) > 20 else ""
+    yield f"it was asked for {_counted(len(mismatch.calls), 'time')}, in steps {steps}"
+    yield from (f"  {_shown(call)}" for call in mismatch.calls[:3])
+
+
+def _meant(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, dict.fromkeys(known), 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _rows(rows: Sequence[Row]) -> Iterator[str]:
@@ -132,7 +276,12 @@ def _row(row: Row, moved: Mapping[int, ToolCall]) -> Iterator[str]:
 
 
 def _out_of_order(mismatch: NotInOrder) -> Iterator[str]:
-    wanted, found = mismatch.missing, mismatch.found
+    found = mismatch.found
+    if len(mismatch.missing) > 1:
+        after = f"after {_shown(found[-1])} (step {found[-1].step})" if found else "in the whole run"
+        yield f"{after} none of these was asked for: {', '.join(map(repr, mismatch.missing[:6]))}"
+        return
+    wanted = mismatch.missing[0]
     matching = [call for call in mismatch.trajectory if wanted.mismatches(call) is None]
     if not matching:
         yield from _nowhere(wanted, mismatch.trajectory)
@@ -148,11 +297,14 @@ def _out_of_order(mismatch: NotInOrder) -> Iterator[str]:
 def _nowhere(wanted: ExpectedCall, trajectory: Trajectory) -> Iterator[str]:
     same_name = [call for call in trajectory if call.name == wanted.name]
     if not same_name:
-        near = difflib.get_close_matches(wanted.name, dict.fromkeys(call.name for call in trajectory), 1)
-        yield f"{wanted.name!r} was never called" + (f"; did you mean {near[0]!r}?" if near else "")
+        near = _meant(wanted.name, (call.name for call in trajectory))
+        unoffered = ""
+        if not near and trajectory.offered is not None and wanted.name not in trajectory.offered:
+            unoffered = f", nor offered to a model{_meant(wanted.name, trajectory.offered)}"
+        yield f"{wanted.name!r} was never called{near}{unoffered}"
         return
     times = "once" if len(same_name) == 1 else f"{len(same_name)} times"
-    yield f"{wanted.name!r} was called {times}, never with these arguments"
+    yield f"{wanted.name!r} was called {times}, never {'with these arguments' if wanted.arguments else 'so'}"
     closest = min(same_name, key=lambda call: len(wanted.mismatches(call) or ()))
     yield f"closest: {_shown(closest)}"
     yield from (f"  {difference}" for difference in wanted.mismatches(closest) or ())

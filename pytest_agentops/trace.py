@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from pytest_agentops.errors import (
     AgentopsError,
+    ExpectationError,
+    NeverHeld,
     NothingCaptured,
     UnknownDuration,
     UnknownPrice,
@@ -31,9 +33,44 @@ Source = Literal["live", "replayed", "imported"]
 
 
 class ResponseText(str):
-    """The text of an answer, with its JSON."""
+    """The text of an answer, with its JSON. It compares with text, and with an expectation by asking it."""
 
-    __slots__ = ()
+    origin: Reading | None = None
+    """What it is the final answer of, where it is one."""
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, str):
+            return str.__eq__(self, other)
+        expectation = expected_of_response(other)
+        return NotImplemented if expectation is None else expectation.mismatch(self) is None
+
+    def __ne__(self, other: object) -> bool:
+        equal = self.__eq__(other)
+        return equal if equal is NotImplemented else not equal
+
+    __hash__ = str.__hash__
+
+    @property
+    def response(self) -> ResponseText:
+        """Itself, so that an expectation reads a trace and an answer in the same way."""
+        return self
+
+    @property
+    def captured(self) -> bool:
+        """Whether the recording that it was read from holds anything at all."""
+        return self.origin is None or self.origin.captured
+
+    @property
+    def trajectory(self) -> Trajectory:
+        """Never there: a text has no tool calls.
+
+        Raises:
+            ExpectationError: always.
+        """
+        raise ExpectationError(
+            "an expectation of tool calls was asked of a response\n"
+            "  compare agent_trace.trajectory with it, or for both at once agent_trace.freeze()"
+        )
 
     def json(self) -> Any:
         """The value of the text as JSON.
@@ -224,12 +261,16 @@ class Trajectory(Sequence[ToolCall]):
     stands for `exactly`.
     """
 
-    __slots__ = ("_calls", "_captured", "_steps")
+    __slots__ = ("_calls", "_captured", "_steps", "origin")
 
-    def __init__(self, steps: Sequence[Sequence[ToolCall]], *, captured: bool = True) -> None:
+    def __init__(
+        self, steps: Sequence[Sequence[ToolCall]], *, captured: bool = True, origin: Reading | None = None
+    ) -> None:
         self._steps = tuple(tuple(step) for step in steps if step)
         self._captured = captured
         self._calls = tuple(call for step in self._steps for call in step)
+        self.origin = origin
+        """The run that it is of, where that is known."""
 
     @property
     def steps(self) -> tuple[tuple[ToolCall, ...], ...]:
@@ -240,6 +281,93 @@ class Trajectory(Sequence[ToolCall]):
     def captured(self) -> bool:
         """Whether the recording holds anything at all."""
         return self._captured
+
+    @property
+    def offered(self) -> frozenset[str] | None:
+        """The names of all tools that a model could have called; None where that is not known."""
+        if self.origin is None:
+            return None
+        return frozenset(name for call in self.origin.model_calls for tool in call.tools for name in tool_names(tool))
+
+    @property
+    def response(self) -> ResponseText:
+        """The final answer of the run that it is of.
+
+        Raises:
+            ExpectationError: it is of no run.
+        """
+        if self.origin is None:
+            raise ExpectationError("an expectation of a response was asked of tool calls alone")
+        return self.origin.response
+
+    # Which calls count: each of these is a trajectory of some of the calls, in their steps.
+
+    @property
+    def executed(self) -> Trajectory:
+        """Without the calls that were denied or still wait for permission, where a framework tells of that."""
+        return self._where(lambda call: call.status not in ("denied", "pending"))
+
+    @property
+    def successful(self) -> Trajectory:
+        """The calls that came back with a result and without an error, where errors are told of."""
+        return self._where(lambda call: call.status == "ok")
+
+    @property
+    def last_attempts(self) -> Trajectory:
+        """Without the failed calls of a tool that was called again in a later step, with whatever arguments."""
+        last = {(call.name, call.agent): index for index, step in enumerate(self._steps) for call in step}
+        return Trajectory(
+            [
+                [call for call in step if call.status != "error" or last[call.name, call.agent] == index]
+                for index, step in enumerate(self._steps)
+            ],
+            captured=self._captured,
+            origin=self.origin,
+        )
+
+    def of(self, *, agent: str) -> Trajectory:
+        """The calls that this agent asked for, where agents are known.
+
+        Raises:
+            ExpectationError: no agent of this name asked for any tool.
+        """
+        names = dict.fromkeys(call.agent for call in self if call.agent is not None)
+        if agent not in names:
+            known = f"; there are: {', '.join(map(repr, names))}" if names else ", and no agents are known in this run"
+            raise ExpectationError(f"no agent {agent!r} asked for a tool{known}")
+        return self._where(lambda call: call.agent == agent)
+
+    def turn(self, index: int) -> Trajectory:
+        """The calls of one turn, counted from 0 as in `trace.turns`.
+
+        Raises:
+            ExpectationError: there is no such turn.
+        """
+        turns = self.origin.turns if self.origin is not None else ()
+        if not -len(turns) <= index < len(turns):
+            raise ExpectationError(f"there is no turn {index}: the run has {len(turns)}, counted from 0")
+        steps = {call.step for call in turns[index].tool_calls}
+        return self._where(lambda call: call.step in steps)
+
+    def after(self, wanted: object) -> Trajectory:
+        """The calls of the steps after the first one by which this held: a tool's name, `call(...)` or an expectation.
+
+        Raises:
+            NeverHeld: it never did, so that nothing comes after it.
+        """
+        from pytest_agentops.expect import Expectation
+        from pytest_agentops.expect.trajectories import includes
+
+        expectation = wanted if isinstance(wanted, Expectation) else includes(wanted)
+        for end in range(len(self._steps) + 1):
+            before = Trajectory(self._steps[:end], captured=self._captured, origin=self.origin)
+            if expectation.mismatch(before) is None:
+                return Trajectory(self._steps[end:], captured=self._captured, origin=self.origin)
+        raise NeverHeld(f"nothing comes after {wanted!r}: it never held\n  the calls were: {self!r}")
+
+    def _where(self, counts: Callable[[ToolCall], bool]) -> Trajectory:
+        steps = [[call for call in step if counts(call)] for step in self._steps]
+        return Trajectory(steps, captured=self._captured, origin=self.origin)
 
     @property
     def trajectory(self) -> Trajectory:
@@ -304,29 +432,6 @@ class Trajectory(Sequence[ToolCall]):
         return f"[{', '.join(str(call) for call in self)}]"
 
 
-@dataclass(frozen=True)
-class Step:
-    """One model call and the tool calls it asked for; their order means nothing."""
-
-    index: int
-    model_call: ModelCall
-
-    @property
-    def tool_calls(self) -> tuple[ToolCall, ...]:
-        """The tool calls that the model call asked for."""
-        return self.model_call.tool_calls
-
-    @property
-    def trajectory(self) -> Trajectory:
-        """The tool calls, as every expectation reads them."""
-        return Trajectory([self.tool_calls])
-
-    @property
-    def response(self) -> ResponseText:
-        """The text of the model call's answer."""
-        return self.model_call.response
-
-
 class Reading:
     """What is read from model calls: the same for a finished trace, a running one and one turn."""
 
@@ -353,7 +458,7 @@ class Reading:
     @property
     def trajectory(self) -> Trajectory:
         """The tool calls, as every expectation reads them."""
-        return Trajectory([call.tool_calls for call in self.model_calls], captured=self.captured)
+        return Trajectory([call.tool_calls for call in self.model_calls], captured=self.captured, origin=self)
 
     @property
     def response(self) -> ResponseText:
@@ -362,7 +467,9 @@ class Reading:
         A tool that the provider ran itself is not asked for: the answer stands beside it.
         """
         answers = [call for call in self.model_calls if call.is_answer]
-        return answers[-1].response if answers else ResponseText()
+        response = ResponseText(answers[-1].response if answers else "")
+        response.origin = self
+        return response
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -409,6 +516,26 @@ class Reading:
             turn.append(call)
             asked_in.update((tool_call.id, turn) for tool_call in call.tool_calls)
         return tuple(Turn(index, tuple(calls)) for index, calls in enumerate(turns))
+
+
+@dataclass(frozen=True)
+class Step(Reading):
+    """One model call and the tool calls it asked for; their order means nothing."""
+
+    index: int
+    model_call: ModelCall
+
+    @property
+    def model_calls(self) -> tuple[ModelCall, ...]:
+        """The one model call."""
+        return (self.model_call,)
+
+    @property
+    def response(self) -> ResponseText:
+        """The text of the model call's answer, which may stand beside tool calls."""
+        response = ResponseText(self.model_call.response)
+        response.origin = self
+        return response
 
 
 @dataclass(frozen=True)
@@ -505,6 +632,22 @@ class Trace(Reading):
             )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise AgentopsError(f"this is not the JSON of a trace: {type(error).__name__}: {error}") from error
+
+
+def tool_names(tool: Mapping[str, Any]) -> Iterator[str]:
+    """The names under which a tool, as the provider wrote it, can be called."""
+    inner = tool.get("function") or tool.get("toolSpec") or tool
+    if isinstance(inner, Mapping) and isinstance(inner.get("name"), str):
+        yield inner["name"]
+    for declared in tool.get("functionDeclarations") or tool.get("function_declarations") or ():
+        yield from tool_names(declared)
+
+
+def expected_of_response(other: object) -> Expectation | None:
+    """What comparing an answer with this value asks for, or None when it is no expectation at all."""
+    from pytest_agentops.expect import Expectation
+
+    return other if isinstance(other, Expectation) else None
 
 
 def _model_call(data: Mapping[str, Any]) -> ModelCall:

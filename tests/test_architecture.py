@@ -33,7 +33,14 @@ AGAINST_THE_ARROWS = {
 }
 """What people type or read; imported inside the method that needs it."""
 
-INSIDE_A_FOLDER = {("expect.trajectories", "expect.calls")}
+INSIDE_A_FOLDER = {
+    ("expect.pairing", "expect.calls"),
+    ("expect.patterns", "expect.calls"),
+    ("expect.patterns", "expect.pairing"),
+    ("expect.trajectories", "expect.calls"),
+    ("expect.trajectories", "expect.pairing"),
+    ("expect.trajectories", "expect.patterns"),
+}
 """Alternatives of one kind do not know each other, but for this."""
 
 WEIGHT = {

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from pytest_agentops import call, exactly, in_order, never
 from pytest_agentops.errors import ExpectationError
 from pytest_agentops.expect.calls import MISSING, Difference, ExpectedCall
-from pytest_agentops.expect.trajectories import Happened, NotExactly, NotInOrder, pairing
+from pytest_agentops.expect.pairing import pairing
+from pytest_agentops.expect.trajectories import Happened, NotExactly, NotInOrder
 from pytest_agentops.trace import ToolCall, Trajectory
 
 # --- generated runs --------------------------------------------------------------------------------------------------
@@ -223,7 +224,7 @@ def test_a_mismatch_of_in_order_holds_what_was_found_and_what_was_missing():
     mismatch = in_order("log", "lookup_order").mismatch(RUN)
 
     assert isinstance(mismatch, NotInOrder)
-    assert (mismatch.found, mismatch.missing) == ((RUN[1],), call("lookup_order"))
+    assert (mismatch.found, mismatch.missing) == ((RUN[1],), (call("lookup_order"),))
 
 
 def test_a_mismatch_of_never_holds_the_calls_that_were():
@@ -568,7 +569,7 @@ def test_an_expectation_is_neither_true_nor_false_so_that_and_does_not_drop_one(
 
     assert str(error.value) == (
         "never('log') is neither true nor false by itself\n"
-        "  compare a trajectory with it by ==, and combine expectations with & instead of `and`"
+        "  compare a trajectory with it by ==, and combine expectations with & and | and ~, not `and`, `or`, `not`"
     )
 
 

@@ -236,13 +236,15 @@ def test_each_part_of_a_conjunction_that_does_not_hold():
 
 def test_an_expectation_of_somebody_elses():
     class Short(Expectation):
-        def judge(self, trajectory):
-            return Mismatch(self, trajectory) if len(trajectory) > 2 else None
+        def judge(self, subject):
+            return Mismatch(self, subject) if len(subject.trajectory) > 2 else None
 
         def __repr__(self):
             return "Short()"
 
-    assert told("==", REFUND, Short()) == "trajectory == Short()\n  it does not hold"
+    assert told("==", REFUND, Short()) == (
+        "trajectory == Short()\n  it does not hold\n  what happened: lookup_order -> verify_identity -> issue_refund"
+    )
 
 
 # --- in --------------------------------------------------------------------------------------------------------------

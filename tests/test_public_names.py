@@ -32,10 +32,23 @@ def test_the_public_names():
         "ToolCall",
         "Trace",
         "Usage",
+        "any_order",
+        "at_least",
+        "at_most",
+        "before",
         "call",
         "exactly",
         "in_order",
+        "includes",
         "never",
+        "no_cycle",
+        "no_repeats",
+        "one_of",
+        "only",
+        "only_tools",
+        "optional",
+        "repeated",
+        "together",
     ]
 
 

@@ -1,7 +1,8 @@
 """Expectations as values: what a test asks of a trace, and why it does not hold.
 
-An expectation has `mismatch(subject)`; the subject is whatever has a trajectory: a trace, a turn, a step, the running
-recording or the trajectory itself. It is compared with `==` and combined with `&`.
+An expectation has `mismatch(subject)`; the subject is whatever has a trajectory and a response: a trace, a turn, a
+step, the running recording, or a trajectory or a response itself. It is compared with `==` and combined with `&`, `|`
+and `~`.
 """
 
 from __future__ import annotations
@@ -13,15 +14,23 @@ from typing import TYPE_CHECKING, Protocol
 from pytest_agentops.errors import ExpectationError, NothingCaptured
 
 if TYPE_CHECKING:
-    from pytest_agentops.trace import Trajectory
+    from pytest_agentops.trace import ResponseText, Trajectory
 
 
 class Subject(Protocol):
     """What an expectation is asked of."""
 
     @property
+    def captured(self) -> bool:
+        """Whether there is any evidence."""
+
+    @property
     def trajectory(self) -> Trajectory:
         """The tool calls, in steps."""
+
+    @property
+    def response(self) -> ResponseText:
+        """The final answer."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +38,12 @@ class Mismatch:
     """Why an expectation does not hold: facts, which `explain` turns into lines."""
 
     expectation: Expectation
-    trajectory: Trajectory
+    subject: Subject
+
+    @property
+    def trajectory(self) -> Trajectory:
+        """The tool calls that were asked about."""
+        return self.subject.trajectory
 
 
 class Expectation(ABC):
@@ -41,14 +55,17 @@ class Expectation(ABC):
         Raises:
             NothingCaptured: there is no evidence at all.
         """
-        trajectory = subject.trajectory
-        if not trajectory.captured:
+        if not subject.captured:
             raise NothingCaptured
-        return self.judge(trajectory)
+        return self.judge(subject)
 
     @abstractmethod
-    def judge(self, trajectory: Trajectory) -> Mismatch | None:
-        """Why this does not hold of these tool calls, or None when it does."""
+    def judge(self, subject: Subject) -> Mismatch | None:
+        """Why this does not hold of the subject, or None when it does."""
+
+    def vacuous(self, subject: Subject) -> str | None:  # noqa: ARG002
+        """Why this holds of the subject without having been put to the test, or None."""
+        return None
 
     def __bool__(self) -> bool:
         """Never: an expectation alone asserts nothing, and `a == b and c` would ask b only.
@@ -58,11 +75,19 @@ class Expectation(ABC):
         """
         raise ExpectationError(
             f"{self!r} is neither true nor false by itself\n"
-            "  compare a trajectory with it by ==, and combine expectations with & instead of `and`"
+            "  compare a trajectory with it by ==, and combine expectations with & and | and ~, not `and`, `or`, `not`"
         )
 
     def __and__(self, other: object) -> Expectation:
-        return Every((*_flat(self), *_flat(other))) if isinstance(other, Expectation) else NotImplemented
+        return Every((*_flat(Every, self), *_flat(Every, other))) if isinstance(other, Expectation) else NotImplemented
+
+    def __or__(self, other: object) -> Expectation:
+        if not isinstance(other, Expectation):
+            return NotImplemented
+        return Either((*_flat(Either, self), *_flat(Either, other)))
+
+    def __invert__(self) -> Expectation:
+        return Not(self)
 
 
 @dataclass(frozen=True)
@@ -71,12 +96,55 @@ class Every(Expectation):
 
     parts: tuple[Expectation, ...]
 
-    def judge(self, trajectory: Trajectory) -> Mismatch | None:
-        found = tuple(filter(None, (part.judge(trajectory) for part in self.parts)))
-        return NotEvery(self, trajectory, found) if found else None
+    def judge(self, subject: Subject) -> Mismatch | None:
+        found = tuple(filter(None, (part.judge(subject) for part in self.parts)))
+        return NotEvery(self, subject, found) if found else None
+
+    def vacuous(self, subject: Subject) -> str | None:
+        return "; ".join(filter(None, (part.vacuous(subject) for part in self.parts))) or None
 
     def __repr__(self) -> str:
-        return " & ".join(map(repr, self.parts))
+        return " & ".join(f"({part!r})" if isinstance(part, Either) else repr(part) for part in self.parts)
+
+
+@dataclass(frozen=True)
+class Either(Expectation):
+    """Several expectations of which one must hold."""
+
+    parts: tuple[Expectation, ...]
+
+    def judge(self, subject: Subject) -> Mismatch | None:
+        found = []
+        for part in self.parts:
+            mismatch = part.judge(subject)
+            if mismatch is None:
+                return None
+            found.append(mismatch)
+        return NotEither(self, subject, tuple(found))
+
+    def vacuous(self, subject: Subject) -> str | None:
+        holding = [part for part in self.parts if part.judge(subject) is None]
+        reasons = [part.vacuous(subject) for part in holding]
+        return "; ".join(filter(None, reasons)) if reasons and all(reasons) else None
+
+    def __repr__(self) -> str:
+        return " | ".join(map(repr, self.parts))
+
+
+@dataclass(frozen=True)
+class Not(Expectation):
+    """An expectation that must not hold."""
+
+    part: Expectation
+
+    def judge(self, subject: Subject) -> Mismatch | None:
+        return Held(self, subject) if self.part.judge(subject) is None else None
+
+    def __invert__(self) -> Expectation:
+        return self.part
+
+    def __repr__(self) -> str:
+        return f"~({self.part!r})" if isinstance(self.part, Every | Either) else f"~{self.part!r}"
 
 
 @dataclass(frozen=True)
@@ -86,5 +154,17 @@ class NotEvery(Mismatch):
     found: tuple[Mismatch, ...]
 
 
-def _flat(expectation: Expectation) -> tuple[Expectation, ...]:
-    return expectation.parts if isinstance(expectation, Every) else (expectation,)
+@dataclass(frozen=True)
+class NotEither(Mismatch):
+    """No part of a disjunction holds."""
+
+    found: tuple[Mismatch, ...]
+
+
+@dataclass(frozen=True)
+class Held(Mismatch):
+    """What should not hold does."""
+
+
+def _flat(kind: type[Every | Either], expectation: Expectation) -> tuple[Expectation, ...]:
+    return expectation.parts if isinstance(expectation, kind) else (expectation,)

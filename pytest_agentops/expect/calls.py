@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -40,35 +41,107 @@ class Difference:
         return f"{place}expected {described(self.expected)}, got {described(self.actual)}"
 
 
+ANYTHING = type("Anything", (), {"__repr__": lambda _: "anything"})()
+"""Stands for a result that nothing is asked of."""
+
+
 @dataclass(frozen=True)
 class ExpectedCall:
-    """A tool call by name, and by as many of its arguments as the test cares about."""
+    """A tool call by name, and by as much of it as the test cares about."""
 
     name: str
     arguments: Mapping[str, Any]
+    closed: bool = False
+    """Whether there may be no other arguments."""
+    result: Any = ANYTHING
+    failed: bool = False
+    provider: bool = False
+
+    def exactly(self) -> ExpectedCall:
+        """With these arguments and no others."""
+        return replace(self, closed=True)
+
+    def returning(self, result: Any) -> ExpectedCall:
+        """With this result, which is matched as an argument is.
+
+        A result is text as a rule. Where something else than a text or a regex is expected and the text is JSON, its
+        value is looked at.
+
+        Raises:
+            ExpectationError: a generic type such as `list[int]`, or a call that is expected to fail.
+        """
+        _refuse_generics(result)
+        if self.failed:
+            raise ExpectationError(f"{self!r} is expected to fail, so that it returns nothing")
+        return replace(self, result=result)
+
+    def failing(self) -> ExpectedCall:
+        """With an error for its result, where the provider's format or a framework tells an error from a result.
+
+        Raises:
+            ExpectationError: a result is expected of it already.
+        """
+        if self.result is not ANYTHING:
+            raise ExpectationError(f"{self!r} is expected to return something, so that it cannot fail")
+        return replace(self, failed=True)
+
+    def by_provider(self) -> ExpectedCall:
+        """Run by the provider itself, such as its web search."""
+        return replace(self, provider=True)
 
     def mismatches(self, call: ToolCall) -> tuple[Difference, ...] | None:
         """Where this call is not as expected; None when it is."""
         if call.name != self.name:
             return (Difference("name", self.name, call.name),)
-        if not self.arguments:
+        if self == ExpectedCall(self.name, {}):
             return None
+        return (*self._arguments(call), *self._outcome(call)) or None
+
+    def _arguments(self, call: ToolCall) -> Iterator[Difference]:
+        if not self.arguments and not self.closed:
+            return
         if call.malformed is not None:
-            return (Difference("", _Words("arguments that are JSON"), call.malformed),)
-        if not isinstance(call.arguments, Mapping):
-            return (Difference("", _Words("named arguments"), call.arguments),)
-        found = []
-        for name, expected in self.arguments.items():
-            found += differences(expected, call.arguments.get(name, MISSING), name)
-        return tuple(found) or None
+            yield Difference("", _Words("arguments that are JSON"), call.malformed)
+        elif not isinstance(call.arguments, Mapping):
+            yield Difference("", _Words("named arguments" if self.arguments else "no arguments"), call.arguments)
+        else:
+            for name, expected in self.arguments.items():
+                yield from differences(expected, call.arguments.get(name, MISSING), name)
+            for name, actual in call.arguments.items() if self.closed else ():
+                if name not in self.arguments:
+                    yield Difference(name, MISSING, actual)
+
+    def _outcome(self, call: ToolCall) -> Iterator[Difference]:
+        if self.provider and not call.by_provider:
+            yield Difference("", _Words("a tool that the provider runs"), _Words("one that the agent runs"))
+        if self.failed and call.status != "error":
+            yield Difference("status", "error", call.status)
+        if self.result is ANYTHING:
+            return
+        if call.status == "unanswered":
+            yield Difference("result", self.result, _Words("nothing: it was not answered"))
+        else:
+            yield from differences(self.result, _result(self.result, call.result), "result")
 
     def __repr__(self) -> str:
-        if not self.arguments:
-            return repr(self.name)
-        if all(name.isidentifier() for name in self.arguments):
-            named = ", ".join(f"{name}={described(value)}" for name, value in self.arguments.items())
-            return f"call({self.name!r}, {named})"
-        return f"call({self.name!r}, {dict(self.arguments)!r})"
+        shown = repr(self.name)
+        if self.arguments and all(name.isidentifier() for name in self.arguments):
+            shown += "".join(f", {name}={described(value)}" for name, value in self.arguments.items())
+        elif self.arguments:
+            shown += f", {dict(self.arguments)!r}"
+        marks = ".exactly()" * self.closed
+        marks += "" if self.result is ANYTHING else f".returning({described(self.result)})"
+        marks += ".failing()" * self.failed + ".by_provider()" * self.provider
+        return f"call({shown}){marks}" if self.arguments or marks else shown
+
+
+def _result(expected: Any, actual: Any) -> Any:
+    if not isinstance(actual, str) or isinstance(expected, str | re.Pattern) or expected is str:
+        return actual
+    try:
+        return json.loads(actual)
+    except (ValueError, RecursionError):
+        return actual
 
 
 def call(name: str, arguments: Mapping[str, Any] | None = None, /, **named: Any) -> ExpectedCall:
@@ -109,6 +182,26 @@ def expected_call(wanted: object) -> ExpectedCall:
     if isinstance(wanted, str):
         return call(wanted)
     raise ExpectationError(f"expected the name of a tool or call(name, ...), got {wanted!r}")
+
+
+def content(value: Any) -> Hashable:
+    """A key that two plain JSON values share exactly when one matches the other.
+
+    Raises:
+        TypeError: the value is no plain JSON, so that only asking it tells what it matches.
+    """
+    kind = type(value)
+    if kind is bool:
+        return (bool, value)
+    if kind is float and math.isnan(value):
+        return (float, "NaN")
+    if value is None or kind in (str, int, float):
+        return value  # type: ignore[no-any-return]
+    if kind in (list, tuple):
+        return (list, tuple(map(content, value)))
+    if kind is dict and all(type(name) is str for name in value):
+        return (dict, frozenset((name, content(inner)) for name, inner in value.items()))
+    raise TypeError(f"{value!r} is no plain JSON")
 
 
 def differences(expected: Any, actual: Any, path: str) -> list[Difference]:

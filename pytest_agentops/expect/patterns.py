@@ -1,0 +1,273 @@
+"""What `exactly` and `in_order` take apart from plain calls: optional, one of several, repeated, together.
+
+A pattern is read by its derivatives (Antimirov 1996): from what is still to come, which calls may be next, and what is
+to come after each. So choices are never made too early, as a greedy reader makes them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from pytest_agentops.errors import ExpectationError
+from pytest_agentops.expect.calls import ExpectedCall, expected_call
+from pytest_agentops.expect.pairing import class_of
+from pytest_agentops.trace import ToolCall
+
+MOST_STATES = 200_000
+"""How many ways to read one run are followed; a pattern that has more of them is refused."""
+
+
+@dataclass(frozen=True)
+class Optional:
+    """These elements, or nothing."""
+
+    elements: tuple[Element, ...]
+
+    def __repr__(self) -> str:
+        return f"optional({', '.join(map(repr, self.elements))})"
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """One of several elements."""
+
+    elements: tuple[Element, ...]
+
+    def __repr__(self) -> str:
+        return f"one_of({', '.join(map(repr, self.elements))})"
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """One element several times."""
+
+    element: Element
+    least: int
+    most: int | None
+
+    def __repr__(self) -> str:
+        return f"repeated({self.element!r}, {self.least}, {self.most})"
+
+
+Element: TypeAlias = "ExpectedCall | Optional | OneOf | Repeated"
+
+
+def element(wanted: object) -> Element:
+    """The part of a pattern that a tool's name, `call(...)` or another part stands for.
+
+    Raises:
+        ExpectationError: it is none of these.
+    """
+    return wanted if isinstance(wanted, Optional | OneOf | Repeated) else expected_call(wanted)
+
+
+def optional(*wanted: object) -> Optional:
+    """These calls, or none of them; inside `exactly` and `in_order`.
+
+    Raises:
+        ExpectationError: nothing is given, or something that is no part of a pattern.
+    """
+    return Optional(_some("optional", wanted))
+
+
+def one_of(*wanted: object) -> OneOf:
+    """One of these calls; inside `exactly` and `in_order`.
+
+    Raises:
+        ExpectationError: nothing is given, or something that is no part of a pattern.
+    """
+    return OneOf(_some("one_of", wanted))
+
+
+def repeated(wanted: object, min: int = 1, max: int | None = None) -> Repeated:  # noqa: A002
+    """This call at least `min` times and at most `max` times, None for any number; inside `exactly` and `in_order`.
+
+    Raises:
+        ExpectationError: a number that is no count, a minimum over the maximum, or something that is no part of a
+            pattern.
+    """
+    least, most = count("repeated", "min", min), None if max is None else count("repeated", "max", max)
+    if most is not None and least > most:
+        raise ExpectationError(f"repeated(..., {least}, {most}) has a minimum over its maximum")
+    return Repeated(element(wanted), least, most)
+
+
+def count(where: str, name: str, value: object) -> int:
+    """A number of calls.
+
+    Raises:
+        ExpectationError: it is none.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ExpectationError(f"{where}: {name} is a number of calls, not {value!r}")
+    return value
+
+
+def _some(name: str, wanted: Sequence[object]) -> tuple[Element, ...]:
+    if not wanted:
+        raise ExpectationError(f"{name}() expects nothing; name at least one call")
+    return tuple(map(element, wanted))
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+_Node: TypeAlias = "int | tuple[str, tuple[_Node, ...]] | tuple[str, _Node, int, int | None]"
+State: TypeAlias = "tuple[_Node, ...]"
+"""What is still to come; calls stand as their numbers, so that a state has a hash."""
+
+
+class Pattern:
+    """A sequence of elements, ready to be read."""
+
+    def __init__(self, elements: Sequence[Element]) -> None:
+        self.calls: list[ExpectedCall] = []
+        """The different calls in it; a state knows them by their index."""
+        self._numbers: dict[Hashable, int] = {}
+        self.start: State = tuple(map(self._node, elements))
+
+    def _node(self, each: Element) -> _Node:
+        if isinstance(each, ExpectedCall):
+            number = self._numbers.setdefault(class_of(each), len(self.calls))
+            if number == len(self.calls):
+                self.calls.append(each)
+            return number
+        if isinstance(each, Repeated):
+            return ("repeated", self._node(each.element), each.least, each.most)
+        return ("optional" if isinstance(each, Optional) else "one_of", tuple(map(self._node, each.elements)))
+
+    def may_end(self, state: State) -> bool:
+        """Whether nothing more has to come."""
+        return all(map(_nullable, state))
+
+    def next(self, state: State) -> Iterator[tuple[int, State]]:
+        """Which calls may come now, by their numbers, and what is to come after each."""
+        for index, node in enumerate(state):
+            for number, rest in _derived(node):
+                yield number, (*rest, *state[index + 1 :])
+            if not _nullable(node):
+                return
+
+    def fitting(self, call: ToolCall) -> frozenset[int]:
+        """The numbers of the calls in the pattern that this one meets."""
+        return frozenset(number for number, each in enumerate(self.calls) if each.mismatches(call) is None)
+
+
+def _nullable(node: _Node) -> bool:
+    if isinstance(node, int):
+        return False
+    if node[0] == "optional":
+        return True
+    if node[0] == "one_of":
+        return any(map(_nullable, node[1]))  # type: ignore[arg-type]
+    return node[2] == 0 or _nullable(node[1])  # type: ignore[misc,arg-type]
+
+
+def _derived(node: _Node) -> Iterator[tuple[int, State]]:
+    if isinstance(node, int):
+        yield node, ()
+    elif node[0] == "optional":
+        elements: State = node[1]  # type: ignore[assignment]
+        for index, each in enumerate(elements):
+            for number, rest in _derived(each):
+                yield number, (*rest, *elements[index + 1 :])
+            if not _nullable(each):
+                return
+    elif node[0] == "one_of":
+        alternatives: State = node[1]  # type: ignore[assignment]
+        for each in alternatives:
+            yield from _derived(each)
+    else:
+        _, inner, least, most = node  # type: ignore[misc]
+        if most != 0:
+            again = ("repeated", inner, max(least - 1, 0), None if most is None else most - 1)
+            for number, rest in _derived(inner):
+                yield number, (*rest, again)
+
+
+@dataclass(frozen=True)
+class Stuck:
+    """How far a run could be read."""
+
+    steps: int
+    """How many steps were read whole."""
+    met: tuple[ToolCall, ...]
+    """The calls that were met on the way."""
+    next: tuple[ExpectedCall, ...]
+    """The calls of which one would have had to come; none where the run goes on too long."""
+
+
+def read_exactly(pattern: Pattern, steps: Sequence[Sequence[ToolCall]]) -> Stuck | None:
+    """How far the calls of these steps are what the pattern says, with nothing else; None where they are to the end.
+
+    The calls of a step may come in any order; those that fit the same places are one kind and are counted.
+
+    Raises:
+        ExpectationError: there are more than `MOST_STATES` ways to read it.
+    """
+    states = {pattern.start}
+    met: list[ToolCall] = []
+    budget = MOST_STATES
+    for index, step in enumerate(steps):
+        kinds = Counter(map(pattern.fitting, step))
+        order = tuple(kinds)
+        todo = [(state, tuple(kinds.values())) for state in states]
+        seen = set(todo)
+        after: set[State] = set()
+        while todo:
+            state, left = todo.pop()
+            if not any(left):
+                after.add(state)
+                continue
+            for number, rest in pattern.next(state):
+                for kind, having in enumerate(left):
+                    if having and number in order[kind]:
+                        further = (rest, (*left[:kind], having - 1, *left[kind + 1 :]))
+                        if further not in seen:
+                            seen.add(further)
+                            todo.append(further)
+            budget -= 1
+            if budget <= 0:
+                raise ExpectationError(
+                    f"there are over {MOST_STATES:,} ways to read this run; step {index} has {len(step)} calls\n"
+                    "  say it with fewer optional and repeated calls, or judge parts of it"
+                )
+        if not after:
+            return Stuck(index, tuple(met), _expected(pattern, states))
+        states = after
+        met += step
+    if any(map(pattern.may_end, states)):
+        return None
+    return Stuck(len(steps), tuple(met), _expected(pattern, states))
+
+
+def read_in_order(pattern: Pattern, steps: Sequence[Sequence[ToolCall]]) -> Stuck | None:
+    """How far the pattern is found in these steps, each call in a later one than that before; None when it is whole."""
+    # For each state the calls that led to it: the first way to come to it is the earliest, and no later one is better.
+    states: dict[State, tuple[ToolCall, ...]] = {pattern.start: ()}
+    read = 0
+    for index, step in enumerate(steps, 1):
+        found: dict[State, tuple[ToolCall, ...]] = {}
+        for state, met in states.items():
+            for number, rest in pattern.next(state):
+                if rest not in states and rest not in found:
+                    call = next((each for each in step if pattern.calls[number].mismatches(each) is None), None)
+                    if call is not None:
+                        found[rest] = (*met, call)
+                        read = index
+        states |= found
+        if len(states) > MOST_STATES:
+            raise ExpectationError(f"there are over {MOST_STATES:,} ways to read this run")
+        if any(map(pattern.may_end, found)):
+            return None
+    if pattern.may_end(pattern.start):
+        return None
+    state, met = max(states.items(), key=lambda item: len(item[1]))
+    return Stuck(read, met, _expected(pattern, [state]))
+
+
+def _expected(pattern: Pattern, states: Sequence[State] | set[State]) -> tuple[ExpectedCall, ...]:
+    numbers = dict.fromkeys(number for state in sorted(states, key=repr) for number, _ in pattern.next(state))
+    return tuple(pattern.calls[number] for number in sorted(numbers))
