@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import capture, load, replay, startup, suite
+from benchmarks import capture, expectations, load, replay, startup, suite
 
-BENCHMARKS = {"replay": replay, "load": load, "suite": suite, "startup": startup, "capture": capture}
+BENCHMARKS = {
+    "replay": replay,
+    "load": load,
+    "suite": suite,
+    "startup": startup,
+    "capture": capture,
+    "expectations": expectations,
+}
 
 
 def main(names: list[str]) -> int:

@@ -47,10 +47,25 @@ _MOST_ROWS = 6
 # --- mismatches ------------------------------------------------------------------------------------------------------
 
 
-def mismatch_lines(mismatch: Mismatch) -> Iterator[str]:
-    """Why an expectation does not hold; the first line is the comparison itself."""
+def mismatch_lines(mismatch: Mismatch, *, whole: bool = False) -> Iterator[str]:
+    """Why an expectation does not hold; the first line is the comparison itself.
+
+    Long stretches of calls that only one side has are cut, unless the `whole` story is wanted.
+    """
     yield f"trajectory == {_cut(repr(mismatch.expectation), 3 * _WIDTH)}"
-    yield from _indented(_reasons(mismatch))
+    lines = _indented(_reasons(mismatch))
+    yield from lines if whole else _shortened(lines)
+
+
+def _shortened(lines: Iterable[str]) -> Iterator[str]:
+    """The lines, where of many alike in a row only the first ones and the last one stand."""
+    for mark, group in itertools.groupby(lines, key=lambda line: line.lstrip()[:2]):
+        stretch = list(group)
+        if mark in ("+ ", "- ") and len(stretch) > _MOST_ROWS:
+            indent = stretch[0].partition(mark)[0]
+            what = "not expected" if mark == "+ " else "missing"
+            stretch[2:-1] = [f"{indent}... {len(stretch) - 3} more {what}"]
+        yield from stretch
 
 
 def absence_lines(wanted: ExpectedCall, trajectory: Trajectory) -> Iterator[str]:
@@ -129,8 +144,7 @@ def _why(mismatch: Mismatch) -> Iterator[str]:
 
 def _should_not(mismatch: Happened) -> Iterator[str]:
     if isinstance(mismatch.expectation, NoRepeats):
-        steps = ", ".join(str(call.step) for call in mismatch.calls)
-        yield f"{_shown(mismatch.calls[0])} was asked for {len(mismatch.calls)} times, in steps {steps}"
+        yield f"{_shown(mismatch.calls[0])} was asked for {_times(mismatch.calls)}, in {_steps(mismatch.calls)}"
         return
     shown = mismatch.calls[:_MOST_ROWS]
     for call in shown:
@@ -219,10 +233,17 @@ def _miscounted(mismatch: Miscounted) -> Iterator[str]:
     if not mismatch.calls:
         yield from _nowhere(expectation.call, mismatch.trajectory)
         return
-    steps = ", ".join(str(call.step) for call in mismatch.calls[:20])
-    steps += ", ..." if len(mismatch.calls) > 20 else ""
-    yield f"it was asked for {_counted(len(mismatch.calls), 'time')}, in steps {steps}"
-    yield from (f"  {_shown(call)}" for call in mismatch.calls[:3])
+    yield f"it was asked for {_times(mismatch.calls)}, in {_steps(mismatch.calls)}"
+    yield from (f"  {shown}" for shown in list(dict.fromkeys(map(_shown, mismatch.calls)))[:3])
+
+
+def _times(calls: Sequence[ToolCall]) -> str:
+    return "once" if len(calls) == 1 else f"{len(calls)} times"
+
+
+def _steps(calls: Sequence[ToolCall]) -> str:
+    found = list(dict.fromkeys(str(call.step) for call in calls))
+    return f"step{'s' * (len(found) > 1)} {', '.join(found[:12])}{', ...' * (len(found) > 12)}"
 
 
 def _meant(name: str, known: Iterable[str]) -> str:
@@ -241,7 +262,7 @@ def _rows(rows: Sequence[Row]) -> Iterator[str]:
         (len(rows) - agreeing - len(missing) - len(extra), "with other arguments"),
     ]
     yield "calls: " + ", ".join(f"{count} {what}" for count, what in counts if count)
-    moved = {id(wanted): call for wanted in missing for call in extra if wanted.mismatches(call) is None}
+    hints = dict(_hints(missing, extra))
     for agree, group in itertools.groupby(enumerate(rows), key=lambda numbered: numbered[1].agrees):
         stretch = list(group)
         if agree and len(rows) > _MOST_ROWS:
@@ -249,7 +270,7 @@ def _rows(rows: Sequence[Row]) -> Iterator[str]:
             yield from _agreeing([row for _, row in stretch], before=not starts, after=not ends)
         else:
             for _, row in stretch:
-                yield from _row(row, moved)
+                yield from _row(row, hints)
 
 
 def _agreeing(rows: Sequence[Row], *, before: bool, after: bool) -> Iterator[str]:
@@ -261,11 +282,19 @@ def _agreeing(rows: Sequence[Row], *, before: bool, after: bool) -> Iterator[str
     yield from lines
 
 
-def _row(row: Row, moved: Mapping[int, ToolCall]) -> Iterator[str]:
+def _hints(missing: Sequence[ExpectedCall], extra: Sequence[ToolCall]) -> Iterator[tuple[int, str]]:
+    """For calls that are missing, by their identity, where they may have gone."""
+    for wanted in missing[:_MOST_ROWS]:
+        elsewhere = next((call for call in extra if wanted.mismatches(call) is None), None)
+        if elsewhere is not None:
+            yield id(wanted), f"  (it was asked for in step {elsewhere.step}, out of order)"
+        elif near := _meant(wanted.name, [call.name for call in extra if call.name != wanted.name]):
+            yield id(wanted), near
+
+
+def _row(row: Row, hints: Mapping[int, str]) -> Iterator[str]:
     if row.actual is None:
-        elsewhere = moved.get(id(row.expected))
-        where = f"  (it was asked for in step {elsewhere.step}, out of order)" if elsewhere else ""
-        yield f"- {row.expected!r}{where}"
+        yield f"- {row.expected!r}{hints.get(id(row.expected), '')}"
     elif row.expected is None:
         yield f"+ {_shown(row.actual)}"
     elif row.agrees:
@@ -290,8 +319,7 @@ def _out_of_order(mismatch: NotInOrder) -> Iterator[str]:
     elif found and matching[-1].step == found[-1].step:
         yield f"{wanted!r} was asked for in the same step as {_shown(found[-1])} (step {found[-1].step}), not after it"
     elif found:
-        steps = ", ".join(str(call.step) for call in matching)
-        yield f"{wanted!r} was asked for in step {steps}, not after {_shown(found[-1])} (step {found[-1].step})"
+        yield f"{wanted!r} was asked for in {_steps(matching)}, not after {_shown(found[-1])} (step {found[-1].step})"
 
 
 def _nowhere(wanted: ExpectedCall, trajectory: Trajectory) -> Iterator[str]:
@@ -303,8 +331,7 @@ def _nowhere(wanted: ExpectedCall, trajectory: Trajectory) -> Iterator[str]:
             unoffered = f", nor offered to a model{_meant(wanted.name, trajectory.offered)}"
         yield f"{wanted.name!r} was never called{near}{unoffered}"
         return
-    times = "once" if len(same_name) == 1 else f"{len(same_name)} times"
-    yield f"{wanted.name!r} was called {times}, never {'with these arguments' if wanted.arguments else 'so'}"
+    yield f"{wanted.name!r} was called {_times(same_name)}, never {'with these arguments' if wanted.arguments else 'so'}"
     closest = min(same_name, key=lambda call: len(wanted.mismatches(call) or ()))
     yield f"closest: {_shown(closest)}"
     yield from (f"  {difference}" for difference in wanted.mismatches(closest) or ())
@@ -622,7 +649,7 @@ def _indented(lines: Iterable[str]) -> Iterator[str]:
     return (f"  {line}" for line in lines)
 
 
-def explained(op: str, left: object, right: object) -> list[str] | None:
+def explained(op: str, left: object, right: object, *, whole: bool = False) -> list[str] | None:
     """The lines for a failed comparison that has to do with a trace, or None when it has not."""
     if isinstance(right, Trajectory) and not isinstance(left, Trajectory) and op in ("==", "!="):
         left, right = right, left
@@ -631,7 +658,7 @@ def explained(op: str, left: object, right: object) -> list[str] | None:
             return list(trajectory_lines(left, right))
         expectation = left.expectation(right)
         mismatch = expectation.mismatch(left) if isinstance(expectation, Expectation) else None
-        return list(mismatch_lines(mismatch)) if mismatch else None
+        return list(mismatch_lines(mismatch, whole=whole)) if mismatch else None
     if isinstance(left, Trajectory) and op == "!=":
         return list(agreement_lines(left, right))
     if isinstance(right, Trajectory) and op in ("in", "not in"):

@@ -9,8 +9,8 @@ import re
 import shlex
 import sys
 from collections.abc import Generator, Mapping
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -20,6 +20,7 @@ import pytest
 if TYPE_CHECKING:
     from pytest_agentops.capture import AgentTrace
     from pytest_agentops.cassette import Equipment, Session
+    from pytest_agentops.expect import Expectation, Subject
     from pytest_agentops.guard import Hosts, Refusal
     from pytest_agentops.repository import PromptRepository
     from pytest_agentops.settings import Settings
@@ -68,6 +69,13 @@ class _Run:
     skipped: bool = False
     interrupted: bool = False
     ended: bool = False
+    vacuous: list[str] = field(default_factory=list)
+    """What held without having been put to the test."""
+
+    def compared(self, expectation: Expectation, subject: Subject, holds: bool) -> None:
+        """Hear of a comparison that the test made."""
+        if holds and (reason := expectation.vacuous(subject)) is not None and reason not in self.vacuous:
+            self.vacuous.append(reason)
 
     def end(self) -> None:
         """Close the recording and save what the mode asks for, once."""
@@ -185,7 +193,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """A miss that the agent swallowed, or an answer that nobody asked for, fails the test."""
     run = item.stash.get(_RUN, None)
     try:
-        result = yield
+        with _hearing(run):
+            result = yield
     finally:
         if run is not None:
             run.session.begin_teardown()
@@ -195,6 +204,21 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     if whole is not None and (refused := _refused_between(whole)):
         raise pytest.fail.Exception(refused[0], pytrace=False)
     return result
+
+
+@contextmanager
+def _hearing(run: _Run | None) -> Generator[None, None, None]:
+    """Let this test's run hear of the comparisons made meanwhile."""
+    if run is None:
+        yield
+        return
+    from pytest_agentops.trace import observers
+
+    observers.append(run.compared)
+    try:
+        yield
+    finally:
+        observers.remove(run.compared)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -446,6 +470,7 @@ def _figures(item: pytest.Item, run: _Run) -> dict[str, Any]:
         "cassettes": [str(run.session.path), *item.config.stash.get(_SHARED, ())],
         "volatile": _explained("volatile_lines", volatile) if volatile else [],
         "drift": _explained("drift_lines", *drift) if drift else None,
+        "vacuous": run.vacuous,
     }
 
 
@@ -603,8 +628,8 @@ def prompts(request: pytest.FixtureRequest) -> PromptRepository:
 # --- what people read ------------------------------------------------------------------------------------------------
 
 
-def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
-    """Explain a comparison with a trajectory; nobody else's comparison costs more than a look-up."""
+def pytest_assertrepr_compare(config: pytest.Config, op: str, left: object, right: object) -> list[str] | None:
+    """Explain a comparison with a trajectory, with `-vv` at length; nobody else's costs more than a look-up."""
     if "pytest_agentops.trace" not in sys.modules:
         return None
     from pytest_agentops.trace import Trajectory
@@ -613,7 +638,7 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
         return None
     from pytest_agentops.explain import explained
 
-    return explained(op, left, right)
+    return explained(op, left, right, whole=config.get_verbosity() > 1)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -660,6 +685,8 @@ def _noticed(figures: list[dict[str, Any]]) -> Generator[str, None, None]:
         if each["volatile"]:
             yield f"agentops: {each['test']} sends values that change from run to run; its cassette may not fit again"
             yield from (f"  {line}" for line in each["volatile"])
+        for reason in each["vacuous"]:
+            yield f"agentops: {each['test']}: {reason}"
     verified = [each for each in figures if each["drift"] is not None]
     if verified:
         drifted = [each for each in verified if each["drift"]]

@@ -24,12 +24,23 @@ from pytest_agentops.errors import (
 )
 
 if TYPE_CHECKING:
-    from pytest_agentops.expect import Expectation
+    from pytest_agentops.expect import Expectation, Subject
 
 FORMAT = 1
 """The version of the JSON that `Trace.to_json` writes."""
 
 Source = Literal["live", "replayed", "imported"]
+
+
+observers: list[Callable[[Expectation, Subject, bool], None]] = []
+"""Who hears of every comparison with an expectation: what was asked, of what, and whether it holds."""
+
+
+def _asked(expectation: Expectation, subject: Subject) -> bool:
+    holds = expectation.mismatch(subject) is None
+    for observer in tuple(observers):
+        observer(expectation, subject, holds)
+    return holds
 
 
 class ResponseText(str):
@@ -42,7 +53,7 @@ class ResponseText(str):
         if isinstance(other, str):
             return str.__eq__(self, other)
         expectation = expected_of_response(other)
-        return NotImplemented if expectation is None else expectation.mismatch(self) is None
+        return NotImplemented if expectation is None else _asked(expectation, self)
 
     def __ne__(self, other: object) -> bool:
         equal = self.__eq__(other)
@@ -388,7 +399,7 @@ class Trajectory(Sequence[ToolCall]):
         if isinstance(other, Trajectory):
             return self._content() == other._content()
         expectation = self.expectation(other)
-        return NotImplemented if expectation is None else expectation.mismatch(self) is None
+        return NotImplemented if expectation is None else _asked(expectation, self)
 
     def _content(self) -> list[list[str]]:
         """What counts when two are compared: names and arguments, step by step, in no order inside a step."""

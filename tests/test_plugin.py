@@ -1238,3 +1238,29 @@ def test_ctrl_c_keeps_what_was_paid_for_as_a_draft(project: TinyProject, scripte
     assert interrupted.exit_code == 2
     assert finished.outcomes == {"passed": 1}
     assert [request.prompt for request in model.requests] == ["first", "second"]
+
+
+# --- what could not have failed --------------------------------------------------------------------------------------
+
+
+def test_what_held_without_having_been_put_to_the_test_is_listed(project):
+    project.write(
+        "test_it.py",
+        """
+        from agent import ask
+        from pytest_agentops import before, never
+
+        def test_it(agent_trace):
+            ask("hello")
+            assert agent_trace.trajectory == never("wipe")
+            assert agent_trace.trajectory == before("a", "b")
+        """,
+    )
+    with ScriptedModel(echo) as model:
+        run = project.run(env={"MODEL_URL": model.base_url})
+
+    assert run.outcomes == {"passed": 1}
+    assert [line for line in run.stdout.splitlines() if "no model was offered" in line] == [
+        "agentops: test_it.py::test_it: never('wipe') could not have failed: no model was offered a tool 'wipe'",
+        "agentops: test_it.py::test_it: before('a', 'b') holds since 'b' was never called: no model was offered a tool 'b'",
+    ]
