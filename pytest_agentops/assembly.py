@@ -8,7 +8,7 @@ from datetime import datetime
 
 from pytest_agentops.exchange import Exchange, header
 from pytest_agentops.prices import priced
-from pytest_agentops.trace import Attempt, Finding, ModelCall, Render, Source, ToolCall, Trace
+from pytest_agentops.trace import Attempt, Finding, ModelCall, Render, Source, ToolCall, Trace, tool_names
 from pytest_agentops.wire import Format, openai_chat, openai_responses
 
 FORMATS: tuple[Format, ...] = (openai_chat, openai_responses)
@@ -137,7 +137,10 @@ def _findings(call: ModelCall) -> Iterator[Finding]:
         yield Finding("cut_off", f"the answer of {call.model or call.id} {how}", call.number)
     if call.usage is None:
         yield Finding("no_usage", f"{call.model or call.id} reported no token counts", call.number)
+    offered = [name for tool in call.tools for name in tool_names(tool)]
     for tool_call in call.tool_calls:
+        if offered and tool_call.name not in offered and not tool_call.by_provider:
+            yield Finding("unoffered", f"{tool_call.name} was called and not among the tools offered", call.number)
         if tool_call.malformed is not None:
             yield Finding("malformed", f"{tool_call.name} got arguments that are not JSON", call.number)
         if tool_call.status == "unanswered":

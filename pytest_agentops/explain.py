@@ -331,7 +331,8 @@ def _nowhere(wanted: ExpectedCall, trajectory: Trajectory) -> Iterator[str]:
             unoffered = f", nor offered to a model{_meant(wanted.name, trajectory.offered)}"
         yield f"{wanted.name!r} was never called{near}{unoffered}"
         return
-    yield f"{wanted.name!r} was called {_times(same_name)}, never {'with these arguments' if wanted.arguments else 'so'}"
+    how = "with these arguments" if wanted.arguments else "so"
+    yield f"{wanted.name!r} was called {_times(same_name)}, never {how}"
     closest = min(same_name, key=lambda call: len(wanted.mismatches(call) or ()))
     yield f"closest: {_shown(closest)}"
     yield from (f"  {difference}" for difference in wanted.mismatches(closest) or ())

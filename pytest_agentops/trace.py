@@ -258,7 +258,7 @@ class Finding:
 
     kind: Literal[
         "unanswered", "malformed", "cut_off", "refused", "unknown_endpoint", "no_response", "no_usage", "failed",
-        "child_process",
+        "child_process", "unoffered",
     ]  # fmt: skip
     message: str
     exchange: int | None = None

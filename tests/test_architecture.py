@@ -40,6 +40,9 @@ INSIDE_A_FOLDER = {
     ("expect.trajectories", "expect.calls"),
     ("expect.trajectories", "expect.pairing"),
     ("expect.trajectories", "expect.patterns"),
+    ("expect.written", "expect.calls"),  # It writes them all.
+    ("expect.written", "expect.patterns"),
+    ("expect.written", "expect.trajectories"),
 }
 """Alternatives of one kind do not know each other, but for this."""
 
@@ -56,7 +59,7 @@ WEIGHT = {
     "pytest": {"plugin", "testing"},
     "tornado": {"stubs"},
     "vcr": {"tape"},
-    "yaml": {"document", "prompt", "tape"},
+    "yaml": {"document", "expect", "prompt", "tape"},
 }
 """Where each package from outside may be imported; no other package may be at all."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from itertools import permutations, product
@@ -29,7 +30,9 @@ from pytest_agentops import (
     repeated,
     together,
 )
+from pytest_agentops.assembly import trace_of
 from pytest_agentops.errors import ExpectationError, NeverHeld, NothingCaptured
+from pytest_agentops.exchange import Exchange, Request, Response
 from pytest_agentops.expect import Not
 from pytest_agentops.expect.calls import ExpectedCall
 from pytest_agentops.expect.patterns import OneOf, Optional, Repeated
@@ -430,3 +433,25 @@ def test_negation_is_a_value():
     assert repr(exactly("a", optional("b", "c"), repeated(one_of("d", "e"), 1, 3))) == (
         "['a', optional('b', 'c'), repeated(one_of('d', 'e'), 1, 3)]"
     )
+
+
+def test_a_tool_that_was_called_and_not_offered_is_a_finding():
+    body = {"model": "m", "messages": [], "tools": [{"type": "function", "function": {"name": "pay"}}]}
+    asked = {"id": "1", "type": "function", "function": {"name": "wipe", "arguments": "{}"}}
+    answer = {
+        "id": "c",
+        "model": "m",
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1},
+        "choices": [{"message": {"role": "assistant", "tool_calls": [asked]}, "finish_reason": "tool_calls"}],
+    }
+    exchange = Exchange(
+        1,
+        Request("POST", "https://api.openai.com/v1/chat/completions", (), json.dumps(body).encode()),
+        Response(200, "OK", (("content-type", "application/json"),), json.dumps(answer).encode()),
+    )
+
+    findings = trace_of([exchange], source="live").findings
+
+    assert [each.message for each in findings if each.kind == "unoffered"] == [
+        "wipe was called and not among the tools offered"
+    ]
