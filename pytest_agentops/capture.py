@@ -93,6 +93,10 @@ class Recording:
         """Whether replayed answers take the time they took."""
         self.paused = False
         """A paused recording owns only what its own tasks and threads do."""
+        self.limit: Callable[[], Exception | None] | None = None
+        """Asked before each request that would go live, where one is set: the reason to stop it, or None."""
+        self.overrun: Exception | None = None
+        """Why a request was stopped; no other goes live after it."""
         self.guarded: Guarded | None = None
         """What nothing may leave meanwhile; None where it may go live."""
         self.recorded = (tape.recorded if tape is not None else None) or datetime.now(UTC).replace(microsecond=0)
@@ -178,6 +182,10 @@ class Recording:
                     self._replayed_until = max(self._replayed_until, played.timing.started + played.timing.seconds)
                 self._keep(played, parts_here())
                 return played
+            if self.limit is not None and self.overrun is None:
+                self.overrun = self.limit()
+            if self.overrun is not None:
+                raise self.overrun
             number = next(self._numbers)
             if not self._live:
                 self._goes_live()

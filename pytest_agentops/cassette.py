@@ -315,11 +315,14 @@ class Session:
         """Whether the run and its cassette agree.
 
         Raises:
+            BudgetExceeded: a call was stopped, whatever the program made of that.
             CassetteMiss: a request had no answer, whatever the program made of that.
             LiveCallRefused: something wanted to reach the network past the clients that are watched.
             StrayRequest: a forked child made a request.
             CassetteUnplayed: an answer was not asked for.
         """
+        if self.recording.overrun is not None:
+            raise self.recording.overrun
         if self.cassette.misses:
             raise self.cassette.misses[0].error()
         if self.refusals:

@@ -21,6 +21,7 @@ AgentopsError
 ├── SecretFound                a save was refused: a secret stands in what would be written
 ├── LiveCallRefused            a connection to the network while nothing may go live
 ├── StrayRequest               a request that belongs to no open recording
+├── BudgetExceeded             a call was stopped that would go over the test's budget
 ├── NothingCaptured            an expectation was asked of an empty recording
 ├── NeverHeld                  what comes after something that did not happen was asked for
 └── UnknownFigure              a figure that the evidence does not give
@@ -181,6 +182,10 @@ class NothingCaptured(AgentopsError):
             "  no HTTP request was seen while this recording was open\n"
             "  if that is what you mean, count: assert len(agent_trace.model_calls) == 0"
         )
+
+
+class BudgetExceeded(AgentopsError):
+    """A model call was stopped before it was sent, since it would go over the budget of the test."""
 
 
 class NeverHeld(AgentopsError):

@@ -16,6 +16,7 @@ from pytest_agentops.cassette import Miss, Unplayed
 from pytest_agentops.errors import SecretFound, UnknownFigure
 from pytest_agentops.exchange import Exchange, Request
 from pytest_agentops.expect import Expectation, Held, Mismatch, NotEither, NotEvery
+from pytest_agentops.expect.budgets import Budget, OverBudget
 from pytest_agentops.expect.calls import ExpectedCall
 from pytest_agentops.expect.trajectories import (
     Before,
@@ -345,6 +346,17 @@ def _happened(trajectory: Trajectory) -> str:
 
 def _shown(call: ToolCall) -> str:
     return _cut(str(call), _WIDTH)
+
+
+def budget_lines(over: OverBudget, *, stopped: bool = False) -> Iterator[str]:
+    """What a run used of its budget, where that is too much, and whether a call was stopped for it."""
+    yield "the next model call was stopped: it would go over the budget" if stopped else "this run is over its budget"
+    assert isinstance(over.expectation, Budget)
+    for name, spent in over.spent.items():
+        bound = over.expectation.bounds[name]
+        figures = (dollars(spent), dollars(bound)) if name == "usd" else (f"{spent:,.6g}", f"{bound:,.6g}")
+        yield f"  {name:<8} {figures[0]} used of {figures[1]}"
+    yield "  to allow more: budget={...} in the test's @pytest.mark.agentops"
 
 
 # --- misses ----------------------------------------------------------------------------------------------------------

@@ -27,11 +27,12 @@ if TYPE_CHECKING:
 
 _MODES = ("none", "once", "changed", "all", "verify", "live")
 _MARKER = (
-    "agentops(record=..., cassette=..., ignore=[...]): record and replay this test's model calls; "
+    "agentops(record=..., cassette=..., ignore=[...], budget={...}): record and replay this test's model calls; "
     "record is a mode for this test alone, cassette a path from the test file's folder, "
-    "ignore a list of JSON paths into requests that do not count"
+    "ignore a list of JSON paths into requests that do not count, budget what the run may use (usd, tokens, steps, "
+    "seconds)"
 )
-_MARKED = ("record", "cassette", "ignore")
+_MARKED = ("record", "cassette", "ignore", "budget")
 _LONGEST_NAME = 120
 _REFUSED = re.compile(r'[\x00-\x1f\x7f"%*/:<>?\\|]')
 """Characters that one file system or another refuses in a name, and the one that encodes them."""
@@ -178,6 +179,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if _is_ours(item):
         session = _opened(item)
         run = item.stash[_RUN] = _Run(session, ExitStack())
+        if "budget" in _marked(item):
+            _limit(item, session)
         run.stack.enter_context(session.open())
     item.config.stash[_CURRENT] = item
 
@@ -200,10 +203,47 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
             run.session.begin_teardown()
     if run is not None:
         _check(run.session)
+        _check_budget(item, run)
     whole = item.config.stash.get(_WHOLE, None)
     if whole is not None and (refused := _refused_between(whole)):
         raise pytest.fail.Exception(refused[0], pytrace=False)
     return result
+
+
+def _limit(item: pytest.Item, session: Session) -> None:
+    """Let no call go live that would go over the test's budget."""
+    from pytest_agentops.errors import BudgetExceeded, UnknownFigure
+    from pytest_agentops.expect.budgets import OverBudget, budget
+    from pytest_agentops.explain import budget_lines
+
+    bounds = budget(_marked(item)["budget"])
+
+    def over() -> Exception | None:
+        trace = session.recording.tally()
+        try:
+            used_up = bounds.used_up(trace) if trace.model_calls else None
+        except UnknownFigure as error:
+            return BudgetExceeded(f"the budget of this test cannot be held: {error}")
+        if isinstance(used_up, OverBudget):
+            return BudgetExceeded("\n".join(budget_lines(used_up, stopped=True)))
+        return None
+
+    session.recording.limit = over
+
+
+def _check_budget(item: pytest.Item, run: _Run) -> None:
+    from pytest_agentops.errors import UnknownFigure
+    from pytest_agentops.expect.budgets import OverBudget, budget
+    from pytest_agentops.explain import budget_lines
+
+    if "budget" not in (marked := _marked(item)) or not (trace := run.session.recording.freeze()).model_calls:
+        return
+    try:
+        over = budget(marked["budget"]).mismatch(trace)
+    except UnknownFigure as error:
+        raise pytest.fail.Exception(f"the budget of this test cannot be checked: {error}", pytrace=False) from None
+    if isinstance(over, OverBudget):
+        raise pytest.fail.Exception("\n".join(budget_lines(over)), pytrace=False)
 
 
 @contextmanager
@@ -572,6 +612,14 @@ def _marked(item: pytest.Item) -> Mapping[str, Any]:
         raise pytest.UsageError(f"{item.nodeid}: cassette={found['cassette']!r} is no path")
     if isinstance(found.get("ignore"), str):
         raise pytest.UsageError(f"{item.nodeid}: ignore is a list of JSON paths: ignore=[{found['ignore']!r}]")
+    if "budget" in found:
+        from pytest_agentops.errors import ExpectationError
+        from pytest_agentops.expect.budgets import budget
+
+        try:
+            budget(found["budget"])
+        except ExpectationError as error:
+            raise pytest.UsageError(f"{item.nodeid}: {error}") from None
     if "ignore" in found:
         from pytest_agentops.errors import SettingsError
         from pytest_agentops.settings import json_paths
