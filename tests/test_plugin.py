@@ -481,10 +481,13 @@ def test_the_marker_sets_mode_cassette_and_ignored_paths_of_one_test(
 @pytest.mark.parametrize(
     ("marker", "message"),
     [
-        ("'once'", "test_shop.py::test_order: @pytest.mark.agentops takes named arguments: record, cassette, ignore"),
+        (
+            "'once'",
+            "test_shop.py::test_order: @pytest.mark.agentops takes named arguments: record, cassette, ignore, budget",
+        ),
         (
             "mode='once'",
-            "test_shop.py::test_order: @pytest.mark.agentops has no argument 'mode'; there are: record, cassette, ignore",
+            "test_shop.py::test_order: @pytest.mark.agentops has no argument 'mode'; there are: record, cassette, ignore, budget",
         ),
         (
             "record='onse'",
