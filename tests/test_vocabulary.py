@@ -409,13 +409,15 @@ def offering(*names: str, calls: tuple[ToolCall, ...] = ()) -> Trace:
 @pytest.mark.parametrize(
     ("expectation", "told"),
     [
-        (never("wipe"), "never('wipe') could not have failed: no model was offered a tool 'wipe'"),
+        (never("wipe"), None),
+        (never("pays"), "never('pays') could not have failed: no model was offered a tool 'pays'; did you mean 'pay'?"),
         (never("pay"), None),
-        (at_most(2, "wipe"), "at_most(2, 'wipe') could not have failed: no model was offered a tool 'wipe'"),
+        (at_most(2, "callled"),
+         "at_most(2, 'callled') could not have failed: no model was offered a tool 'callled'; did you mean 'called'?"),
         (before("pay", "ship"), "before('pay', 'ship') holds since 'ship' was never called: no model was offered a tool 'ship'"),
         (before("ship", "pay"), "before('ship', 'pay') holds since 'pay' was never called"),
-        (never("pay") & never("wipe"), "never('wipe') could not have failed: no model was offered a tool 'wipe'"),
-        (never("pay") | never("wipe"), None),
+        (never("pay") & before("ship", "pay"), "before('ship', 'pay') holds since 'pay' was never called"),
+        (never("pay") | before("ship", "pay"), None),
         (only("called"), None),
     ],
 )  # fmt: skip
@@ -424,6 +426,12 @@ def test_what_holds_without_having_been_put_to_the_test_says_so(expectation, tol
 
     assert expectation.mismatch(trace) is None
     assert expectation.vacuous(trace) == told
+
+
+def test_no_tool_at_all_puts_never_to_no_test():
+    told = never("wipe").vacuous(offering())
+
+    assert told == "never('wipe') could not have failed: no model was offered any tool"
 
 
 def test_negation_is_a_value():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from abc import abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -223,14 +224,8 @@ class Never(OfCalls):
         return Happened(self, trajectory, found) if found else None
 
     def vacuous(self, subject: Subject) -> str | None:
-        trajectory = subject.trajectory
-        if trajectory.offered is None:
-            return None
-        called = {call.name for call in trajectory}
-        unknown = [each for each in self.calls if each.name not in called and each.name not in trajectory.offered]
-        if not unknown:
-            return None
-        return f"{self!r} could not have failed{_unoffered(unknown[0], subject)}"
+        reason = next(filter(None, (_out_of_reach(each, subject) for each in self.calls)), None)
+        return f"{self!r} could not have failed: {reason}" if reason else None
 
     def __repr__(self) -> str:
         return f"never({', '.join(map(repr, self.calls))})"
@@ -251,11 +246,8 @@ class Counted(OfCalls):
         return Miscounted(self, trajectory, found)
 
     def vacuous(self, subject: Subject) -> str | None:
-        trajectory = subject.trajectory
-        if self.least or trajectory.offered is None or self.call.name in {call.name for call in trajectory}:
-            return None
-        unoffered = _unoffered(self.call, subject)
-        return f"{self!r} could not have failed{unoffered}" if unoffered else None
+        reason = None if self.least else _out_of_reach(self.call, subject)
+        return f"{self!r} could not have failed: {reason}" if reason else None
 
     def __repr__(self) -> str:
         return f"at_least({self.least}, {self.call!r})" if self.most is None else f"at_most({self.most}, {self.call!r})"
@@ -541,6 +533,21 @@ def _at_least_one(name: str, calls: Sequence[object]) -> Sequence[object]:
 
 def _plain(elements: Sequence[Element]) -> bool:
     return all(isinstance(each, ExpectedCall) for each in elements)
+
+
+def _out_of_reach(wanted: ExpectedCall, subject: Subject) -> str | None:
+    """Why this call could not have been: there was no tool at all, or its name is probably misspelt.
+
+    That a tool was not offered is no reason alone: a policy names tools that not every agent has.
+    """
+    trajectory = subject.trajectory
+    known = {*(trajectory.offered or ()), *(call.name for call in trajectory)}
+    if trajectory.offered is None or wanted.name in known:
+        return None
+    if not known:
+        return "no model was offered any tool"
+    near = difflib.get_close_matches(wanted.name, sorted(known), 1)
+    return f"no model was offered a tool {wanted.name!r}; did you mean {near[0]!r}?" if near else None
 
 
 def _unoffered(wanted: ExpectedCall, subject: Subject) -> str:
