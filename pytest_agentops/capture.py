@@ -25,7 +25,7 @@ from typing import Any, Protocol
 
 from pytest_agentops import prompt, stubs, transports
 from pytest_agentops.assembly import trace_of
-from pytest_agentops.errors import StrayRequest
+from pytest_agentops.errors import AgentopsError, StrayRequest
 from pytest_agentops.exchange import (
     Exchange,
     Failure,
@@ -93,9 +93,9 @@ class Recording:
         """Whether replayed answers take the time they took."""
         self.paused = False
         """A paused recording owns only what its own tasks and threads do."""
-        self.limit: Callable[[], Exception | None] | None = None
-        """Asked before each request that would go live, where one is set: the reason to stop it, or None."""
-        self.overrun: Exception | None = None
+        self.limit: Callable[[Recording], None] | None = None
+        """Asked before each request that would go live; it raises an `AgentopsError` to stop it."""
+        self.overrun: AgentopsError | None = None
         """Why a request was stopped; no other goes live after it."""
         self.guarded: Guarded | None = None
         """What nothing may leave meanwhile; None where it may go live."""
@@ -182,15 +182,26 @@ class Recording:
                     self._replayed_until = max(self._replayed_until, played.timing.started + played.timing.seconds)
                 self._keep(played, parts_here())
                 return played
-            if self.limit is not None and self.overrun is None:
-                self.overrun = self.limit()
-            if self.overrun is not None:
-                raise self.overrun
+            self._within_limit()
             number = next(self._numbers)
             if not self._live:
                 self._goes_live()
             self._live.add(number)
         return Ticket(number, request, self.now(), prompts, parts_here())
+
+    def _within_limit(self) -> None:
+        if self.limit is not None and self.overrun is None:
+            try:
+                self.limit(self)
+            except AgentopsError as error:
+                self.overrun = error
+        if self.overrun is not None:
+            raise self.overrun
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests went live and are not finished."""
+        return len(self._live - set(self._exchanges))
 
     def hold(self, ticket: Ticket, finish: Callable[[], None]) -> None:
         """A response is being read; `finish` keeps what is there if the recording ends before the reader does."""

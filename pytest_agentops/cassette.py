@@ -315,7 +315,7 @@ class Session:
         """Whether the run and its cassette agree.
 
         Raises:
-            BudgetExceeded: a call was stopped, whatever the program made of that.
+            BudgetExceeded: a call was stopped that would go over the budget, whatever the program made of that.
             CassetteMiss: a request had no answer, whatever the program made of that.
             LiveCallRefused: something wanted to reach the network past the clients that are watched.
             StrayRequest: a forked child made a request.

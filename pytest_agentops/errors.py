@@ -21,7 +21,7 @@ AgentopsError
 ├── SecretFound                a save was refused: a secret stands in what would be written
 ├── LiveCallRefused            a connection to the network while nothing may go live
 ├── StrayRequest               a request that belongs to no open recording
-├── BudgetExceeded             a call was stopped that would go over the test's budget
+├── BudgetExceeded             a run is over the budget of its test, or a call was stopped that would be
 ├── NothingCaptured            an expectation was asked of an empty recording
 ├── NeverHeld                  what comes after something that did not happen was asked for
 └── UnknownFigure              a figure that the evidence does not give
@@ -32,13 +32,21 @@ AgentopsError
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pytest_agentops.cassette import Miss, Unplayed
+    from pytest_agentops.expect.budgets import OverBudget
     from pytest_agentops.guard import Refusal
     from pytest_agentops.redaction import Hit
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: the nearest known one, or nothing where none is near."""
+    near = difflib.get_close_matches(str(name), list(dict.fromkeys(known)), 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 class AgentopsError(Exception):
@@ -185,7 +193,17 @@ class NothingCaptured(AgentopsError):
 
 
 class BudgetExceeded(AgentopsError):
-    """A model call was stopped before it was sent, since it would go over the budget of the test."""
+    """A run is over the budget of its test, or a model call was stopped that would have been."""
+
+    def __init__(self, over: OverBudget) -> None:
+        super().__init__(over)
+        self.over = over
+        """What was used, and of which budget."""
+
+    def __str__(self) -> str:
+        from pytest_agentops.explain import budget_lines
+
+        return "\n".join(budget_lines(self.over))
 
 
 class NeverHeld(AgentopsError):

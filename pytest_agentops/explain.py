@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_agentops.cassette import Miss, Unplayed
-from pytest_agentops.errors import SecretFound, UnknownFigure
+from pytest_agentops.errors import SecretFound, UnknownFigure, did_you_mean
 from pytest_agentops.exchange import Exchange, Request
 from pytest_agentops.expect import Expectation, Held, Mismatch, NotEither, NotEvery
 from pytest_agentops.expect.budgets import Budget, OverBudget
@@ -151,7 +151,7 @@ def _should_not(mismatch: Happened) -> Iterator[str]:
     for call in shown:
         near = ""
         if isinstance(mismatch.expectation, OnlyTools):
-            near = _meant(call.name, mismatch.expectation.names)
+            near = did_you_mean(call.name, mismatch.expectation.names)
         yield f"it was asked for in step {call.step}: {_shown(call)}{near}"
     if len(mismatch.calls) > len(shown):
         yield f"and {len(mismatch.calls) - len(shown)} times more"
@@ -176,7 +176,7 @@ def _closest(wanted: Sequence[ExpectedCall], call: ToolCall) -> Iterator[str]:
     if same_name:
         nearest = min(same_name, key=lambda each: len(each.mismatches(call) or ()))
         yield from (f"  {difference}" for difference in nearest.mismatches(call) or ())
-    elif near := _meant(call.name, [each.name for each in wanted]):
+    elif near := did_you_mean(call.name, [each.name for each in wanted]):
         yield f"  {call.name!r}{near}"
 
 
@@ -185,23 +185,19 @@ def _unpaired(mismatch: Unpaired) -> Iterator[str]:
         (mismatch.agreeing, "as expected"), (len(mismatch.missing), "missing"), (len(mismatch.extra), "not expected"),
     ]  # fmt: skip
     yield "calls: " + ", ".join(f"{count:,} {what}" for count, what in counts if count)
-    free, lines = list(mismatch.free), []
+    free = {id(call): call for call in mismatch.free}
     for wanted in mismatch.missing[:_MOST_ROWS]:
-        same_name = [call for call in free if call.name == wanted.name]
+        same_name = [call for call in free.values() if call.name == wanted.name]
         if same_name:
             nearest = min(same_name, key=lambda call: len(wanted.mismatches(call) or ()))
-            free.remove(nearest)
-            lines.append(f"~ {_shown(nearest)} (step {nearest.step})")
-            lines += [f"    {difference}" for difference in wanted.mismatches(nearest) or ()]
+            del free[id(nearest)]
+            yield f"~ {_shown(nearest)} (step {nearest.step})"
+            yield from (f"    {difference}" for difference in wanted.mismatches(nearest) or ())
         else:
-            near = _meant(wanted.name, [call.name for call in free])
-            lines.append(f"- {wanted!r}{near}")
-    extra = [call for call in mismatch.extra if any(call is each for each in free)]
-    lines += [f"+ {_shown(call)} (step {call.step})" for call in extra[:_MOST_ROWS]]
-    hidden = len(mismatch.missing) + len(mismatch.extra) - min(len(mismatch.missing), _MOST_ROWS)
-    hidden -= min(len(extra), _MOST_ROWS) + (len(mismatch.extra) - len(extra))
-    yield from lines
-    if hidden > 0:
+            yield f"- {wanted!r}{did_you_mean(wanted.name, (call.name for call in free.values()))}"
+    extra = [call for call in mismatch.extra if id(call) in free]
+    yield from (f"+ {_shown(call)} (step {call.step})" for call in extra[:_MOST_ROWS])
+    if hidden := len(mismatch.missing[_MOST_ROWS:]) + len(extra[_MOST_ROWS:]):
         yield f"and {hidden:,} more"
 
 
@@ -247,11 +243,6 @@ def _steps(calls: Sequence[ToolCall]) -> str:
     return f"step{'s' * (len(found) > 1)} {', '.join(found[:12])}{', ...' * (len(found) > 12)}"
 
 
-def _meant(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, dict.fromkeys(known), 1)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
 def _rows(rows: Sequence[Row]) -> Iterator[str]:
     agreeing = sum(row.agrees for row in rows)
     missing = [row.expected for row in rows if row.expected and row.actual is None]
@@ -289,7 +280,7 @@ def _hints(missing: Sequence[ExpectedCall], extra: Sequence[ToolCall]) -> Iterat
         elsewhere = next((call for call in extra if wanted.mismatches(call) is None), None)
         if elsewhere is not None:
             yield id(wanted), f"  (it was asked for in step {elsewhere.step}, out of order)"
-        elif near := _meant(wanted.name, [call.name for call in extra if call.name != wanted.name]):
+        elif near := did_you_mean(wanted.name, [call.name for call in extra if call.name != wanted.name]):
             yield id(wanted), near
 
 
@@ -326,10 +317,10 @@ def _out_of_order(mismatch: NotInOrder) -> Iterator[str]:
 def _nowhere(wanted: ExpectedCall, trajectory: Trajectory) -> Iterator[str]:
     same_name = [call for call in trajectory if call.name == wanted.name]
     if not same_name:
-        near = _meant(wanted.name, (call.name for call in trajectory))
+        near = did_you_mean(wanted.name, (call.name for call in trajectory))
         unoffered = ""
         if not near and trajectory.offered is not None and wanted.name not in trajectory.offered:
-            unoffered = f", nor offered to a model{_meant(wanted.name, trajectory.offered)}"
+            unoffered = f", nor offered to a model{did_you_mean(wanted.name, trajectory.offered)}"
         yield f"{wanted.name!r} was never called{near}{unoffered}"
         return
     how = "with these arguments" if wanted.arguments else "so"
@@ -348,9 +339,13 @@ def _shown(call: ToolCall) -> str:
     return _cut(str(call), _WIDTH)
 
 
-def budget_lines(over: OverBudget, *, stopped: bool = False) -> Iterator[str]:
+def budget_lines(over: OverBudget) -> Iterator[str]:
     """What a run used of its budget, where that is too much, and whether a call was stopped for it."""
-    yield "the next model call was stopped: it would go over the budget" if stopped else "this run is over its budget"
+    yield (
+        "the next model call was stopped: it would go over the budget"
+        if over.stopped
+        else "this run is over its budget"
+    )
     assert isinstance(over.expectation, Budget)
     for name, spent in over.spent.items():
         bound = over.expectation.bounds[name]

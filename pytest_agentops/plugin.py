@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pytest_agentops.capture import AgentTrace
     from pytest_agentops.cassette import Equipment, Session
     from pytest_agentops.expect import Expectation, Subject
+    from pytest_agentops.expect.budgets import Budget
     from pytest_agentops.guard import Hosts, Refusal
     from pytest_agentops.repository import PromptRepository
     from pytest_agentops.settings import Settings
@@ -70,6 +71,7 @@ class _Run:
     skipped: bool = False
     interrupted: bool = False
     ended: bool = False
+    budget: Budget | None = None
     vacuous: list[str] = field(default_factory=list)
     """What held without having been put to the test."""
 
@@ -179,8 +181,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if _is_ours(item):
         session = _opened(item)
         run = item.stash[_RUN] = _Run(session, ExitStack())
-        if "budget" in _marked(item):
-            _limit(item, session)
+        if "budget" in (marked := _marked(item)):
+            from pytest_agentops.expect.budgets import budget
+
+            run.budget = budget(marked["budget"])
+            session.recording.limit = run.budget.hold
         run.stack.enter_context(session.open())
     item.config.stash[_CURRENT] = item
 
@@ -203,47 +208,11 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
             run.session.begin_teardown()
     if run is not None:
         _check(run.session)
-        _check_budget(item, run)
+        _check_budget(run)
     whole = item.config.stash.get(_WHOLE, None)
     if whole is not None and (refused := _refused_between(whole)):
         raise pytest.fail.Exception(refused[0], pytrace=False)
     return result
-
-
-def _limit(item: pytest.Item, session: Session) -> None:
-    """Let no call go live that would go over the test's budget."""
-    from pytest_agentops.errors import BudgetExceeded, UnknownFigure
-    from pytest_agentops.expect.budgets import OverBudget, budget
-    from pytest_agentops.explain import budget_lines
-
-    bounds = budget(_marked(item)["budget"])
-
-    def over() -> Exception | None:
-        trace = session.recording.tally()
-        try:
-            used_up = bounds.used_up(trace) if trace.model_calls else None
-        except UnknownFigure as error:
-            return BudgetExceeded(f"the budget of this test cannot be held: {error}")
-        if isinstance(used_up, OverBudget):
-            return BudgetExceeded("\n".join(budget_lines(used_up, stopped=True)))
-        return None
-
-    session.recording.limit = over
-
-
-def _check_budget(item: pytest.Item, run: _Run) -> None:
-    from pytest_agentops.errors import UnknownFigure
-    from pytest_agentops.expect.budgets import OverBudget, budget
-    from pytest_agentops.explain import budget_lines
-
-    if "budget" not in (marked := _marked(item)) or not (trace := run.session.recording.freeze()).model_calls:
-        return
-    try:
-        over = budget(marked["budget"]).mismatch(trace)
-    except UnknownFigure as error:
-        raise pytest.fail.Exception(f"the budget of this test cannot be checked: {error}", pytrace=False) from None
-    if isinstance(over, OverBudget):
-        raise pytest.fail.Exception("\n".join(budget_lines(over)), pytrace=False)
 
 
 @contextmanager
@@ -447,10 +416,29 @@ def _end(run: _Run) -> None:
 
 def _check(session: Session, *, teardown: bool = False) -> None:
     __tracebackhide__ = True
+    with _as_failure():
+        session.check(teardown=teardown)
+
+
+def _check_budget(run: _Run) -> None:
+    __tracebackhide__ = True
+    if run.budget is None or not (trace := run.session.recording.freeze()).model_calls:
+        return
+    from pytest_agentops.errors import BudgetExceeded
+
+    with _as_failure():
+        if over := run.budget.judge(trace):
+            raise BudgetExceeded(over)
+
+
+@contextmanager
+def _as_failure() -> Generator[None, None, None]:
+    """Let an error of ours fail the test with its message alone."""
+    __tracebackhide__ = True
     from pytest_agentops.errors import AgentopsError
 
     try:
-        session.check(teardown=teardown)
+        yield
     except AgentopsError as error:
         # From None: pytest shows each exception of a chain, and this one's message is the whole story.
         raise pytest.fail.Exception(str(error), pytrace=False) from None
@@ -458,9 +446,9 @@ def _check(session: Session, *, teardown: bool = False) -> None:
 
 def _explain_miss(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
     """Where a miss surfaced in the test, show the test's own frames and the miss; the client's frames say nothing."""
-    from pytest_agentops.errors import CassetteMiss, LiveCallRefused
+    from pytest_agentops.errors import BudgetExceeded, CassetteMiss, LiveCallRefused
 
-    if call.excinfo is None or not isinstance(call.excinfo.value, CassetteMiss | LiveCallRefused):
+    if call.excinfo is None or not isinstance(call.excinfo.value, BudgetExceeded | CassetteMiss | LiveCallRefused):
         return
     ours = call.excinfo.traceback.filter(lambda entry: _is_under(entry.path, item.config.rootpath))
     call.excinfo.traceback = ours or call.excinfo.traceback

@@ -6,7 +6,6 @@ compiled when the file is parsed and never looked for in rendered text, and noth
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import re
@@ -18,7 +17,7 @@ from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from pytest_agentops.errors import PromptError, PromptInputError, PromptNotFound, PromptSyntaxError
+from pytest_agentops.errors import PromptError, PromptInputError, PromptNotFound, PromptSyntaxError, did_you_mean
 from pytest_agentops.trace import Render
 
 if TYPE_CHECKING:
@@ -193,8 +192,7 @@ class Prompt:
         declared = self.inputs
         for name in given:
             if name not in declared:
-                near = difflib.get_close_matches(name, declared, 1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
+                hint = did_you_mean(name, declared)
                 raise PromptInputError(
                     f"{self.name} has no input {name!r}{hint}\n  {self.path} declares: {', '.join(declared) or 'none'}"
                 )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import difflib
 import importlib
 import json
 import os
@@ -42,7 +41,7 @@ from pytest_agentops.credentials import (
     plain_name,
     spelling,
 )
-from pytest_agentops.errors import SettingsError
+from pytest_agentops.errors import SettingsError, did_you_mean
 from pytest_agentops.exchange import Exchange, Headers, Request, Response, header, parse_json
 
 _KEPT_OF_REQUESTS = frozenset(
@@ -91,8 +90,7 @@ class Rules:
         given: dict[str, tuple[str, ...]] = {}
         for key, value in table.items():
             if key not in known:
-                near = difflib.get_close_matches(str(key), known, 1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
+                hint = did_you_mean(key, known)
                 raise SettingsError(f"{what} has no {key!r}{hint}; there are: {', '.join(known)}")
             if not isinstance(value, list | tuple) or not all(isinstance(text, str) and text for text in value):
                 raise SettingsError(f"{key} of {what} must be a list of texts, and is {value!r}")
@@ -100,8 +98,7 @@ class Rules:
         rules = cls(**given)
         for kind in rules.personal:
             if kind not in PERSONAL:
-                near = difflib.get_close_matches(kind, PERSONAL, 1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
+                hint = did_you_mean(kind, PERSONAL)
                 raise SettingsError(f"personal of {what} has no {kind!r}{hint}; there are: {', '.join(PERSONAL)}")
         for name in rules.names:
             if not plain_name(name):

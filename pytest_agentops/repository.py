@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from pathlib import Path
 
-from pytest_agentops.errors import PromptError, PromptNotFound, PromptSyntaxError
+from pytest_agentops.errors import PromptError, PromptNotFound, PromptSyntaxError, did_you_mean
 from pytest_agentops.prompt import Prompt, normal_name
 
 _ENDING = ".prompty"
@@ -69,9 +68,9 @@ class PromptRepository:
         if not self.folder.is_dir():
             return f"there is no prompts folder {self.folder}; name it with `prompts` in [tool.agentops]"
         known = [known for known in self._files() if _is_partial(known) == _is_partial(name)]
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        return f"no prompt {name!r} in {self.folder}{hint}\n  there are: {', '.join(known) or 'none'}"
+        return (
+            f"no prompt {name!r} in {self.folder}{did_you_mean(name, known)}\n  there are: {', '.join(known) or 'none'}"
+        )
 
 
 def _is_partial(name: str) -> bool:

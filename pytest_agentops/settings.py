@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pytest_agentops.errors import SettingsError
+from pytest_agentops.errors import SettingsError, did_you_mean
 from pytest_agentops.guard import Hosts
 from pytest_agentops.redaction import Rules
 from pytest_agentops.transports import Pace
@@ -108,8 +107,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 def _checked(name: str, value: Any, root: Path, origin: str) -> Any:
     if name not in _CHECKS:
-        near = difflib.get_close_matches(name, _CHECKS, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, _CHECKS)
         raise SettingsError(
             f"[tool.agentops] in {origin} has no setting {name!r}{hint}; there are: {', '.join(_CHECKS)}"
         )
@@ -118,8 +116,7 @@ def _checked(name: str, value: Any, root: Path, origin: str) -> Any:
 
 def _record(name: str, value: Any, _root: Path, origin: str) -> str:
     if value not in MODES:
-        near = difflib.get_close_matches(str(value), MODES, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(value, MODES)
         raise SettingsError(f"{name} = {value!r} in {origin} is no record mode{hint}; there are: {', '.join(MODES)}")
     return str(value)
 

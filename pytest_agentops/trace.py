@@ -52,14 +52,20 @@ class ResponseText(str):
     def __eq__(self, other: object) -> bool:
         if isinstance(other, str):
             return str.__eq__(self, other)
-        expectation = expected_of_response(other)
-        return NotImplemented if expectation is None else _asked(expectation, self)
+        from pytest_agentops.expect import Expectation
+
+        return _asked(other, self) if isinstance(other, Expectation) else NotImplemented
 
     def __ne__(self, other: object) -> bool:
         equal = self.__eq__(other)
         return equal if equal is NotImplemented else not equal
 
     __hash__ = str.__hash__
+
+    def of(self, origin: Reading) -> ResponseText:
+        """Itself, known as the final answer of this run."""
+        self.origin = origin
+        return self
 
     @property
     def response(self) -> ResponseText:
@@ -79,8 +85,7 @@ class ResponseText(str):
             ExpectationError: always.
         """
         raise ExpectationError(
-            "an expectation of tool calls was asked of a response\n"
-            "  compare agent_trace.trajectory with it, or for both at once agent_trace.freeze()"
+            "an expectation of tool calls was asked of a response\n  compare agent_trace.trajectory with it"
         )
 
     def json(self) -> Any:
@@ -326,15 +331,8 @@ class Trajectory(Sequence[ToolCall]):
     @property
     def last_attempts(self) -> Trajectory:
         """Without the failed calls of a tool that was called again in a later step, with whatever arguments."""
-        last = {(call.name, call.agent): index for index, step in enumerate(self._steps) for call in step}
-        return Trajectory(
-            [
-                [call for call in step if call.status != "error" or last[call.name, call.agent] == index]
-                for index, step in enumerate(self._steps)
-            ],
-            captured=self._captured,
-            origin=self.origin,
-        )
+        last = {(call.name, call.agent): call.step for call in self}
+        return self._where(lambda call: call.status != "error" or last[call.name, call.agent] == call.step)
 
     def of(self, *, agent: str) -> Trajectory:
         """The calls that this agent asked for, where agents are known.
@@ -478,9 +476,7 @@ class Reading:
         A tool that the provider ran itself is not asked for: the answer stands beside it.
         """
         answers = [call for call in self.model_calls if call.is_answer]
-        response = ResponseText(answers[-1].response if answers else "")
-        response.origin = self
-        return response
+        return ResponseText(answers[-1].response if answers else "").of(self)
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -544,9 +540,7 @@ class Step(Reading):
     @property
     def response(self) -> ResponseText:
         """The text of the model call's answer, which may stand beside tool calls."""
-        response = ResponseText(self.model_call.response)
-        response.origin = self
-        return response
+        return ResponseText(self.model_call.response).of(self)
 
 
 @dataclass(frozen=True)
@@ -652,13 +646,6 @@ def tool_names(tool: Mapping[str, Any]) -> Iterator[str]:
         yield inner["name"]
     for declared in tool.get("functionDeclarations") or tool.get("function_declarations") or ():
         yield from tool_names(declared)
-
-
-def expected_of_response(other: object) -> Expectation | None:
-    """What comparing an answer with this value asks for, or None when it is no expectation at all."""
-    from pytest_agentops.expect import Expectation
-
-    return other if isinstance(other, Expectation) else None
 
 
 def _model_call(data: Mapping[str, Any]) -> ModelCall:

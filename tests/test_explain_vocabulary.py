@@ -26,7 +26,7 @@ from pytest_agentops import (
 )
 from pytest_agentops.explain import mismatch_lines
 from pytest_agentops.trace import ToolCall
-from tests.test_vocabulary import run
+from tests.test_explain import run
 
 LOOKUP, REFUND = call("lookup_order", order_id=42), call("issue_refund", order_id=42, amount=19.9)
 

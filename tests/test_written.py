@@ -80,7 +80,7 @@ def test_every_plain_call_survives(name, arguments):
         ("never: [", "this is not YAML: while parsing a flow node"),
         ("a", "the expectation is a list of calls, or a mapping of one word, not 'a'"),
         ("{}", "the expectation is a list of calls, or a mapping of one word, not {}"),
-        ("nver: [a]", "the expectation has no word 'nver'; did you mean 'never'?"),
+        ("nver: [a]", "the expectation has no word 'nver'; did you mean 'never'?; there are: all, any, not,"),
         ("all: [{never: a}]", "the expectation.all[0].never is a list of calls, not 'a'"),
         ("all: []", "the expectation.all is a list of expectations, not []"),
         ("never: [{call: a, argments: {}}]", "the expectation.never[0] has no 'argments'; did you mean 'arguments'?"),

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from pytest_agentops.errors import ExpectationError
+from pytest_agentops.errors import BudgetExceeded, ExpectationError, UnknownFigure, did_you_mean
 from pytest_agentops.expect import Expectation, Mismatch, Subject
-from pytest_agentops.trace import Step, Usage
+from pytest_agentops.trace import Trace
 
+if TYPE_CHECKING:
+    from pytest_agentops.capture import Recording
 
-class _Figures(Protocol):
-    cost: float
-    usage: Usage
-    duration: float
-    steps: tuple[Step, ...]
-
-
-_FIGURES: Mapping[str, Callable[[_Figures], float]] = {
+_FIGURES: Mapping[str, Callable[[Trace], float]] = {
     "usd": lambda run: run.cost,
     "tokens": lambda run: run.usage.total_tokens,
     "steps": lambda run: len(run.steps),
@@ -34,16 +28,35 @@ class Budget(Expectation):
 
     bounds: Mapping[str, float]
 
-    def judge(self, subject: Subject) -> Mismatch | None:
-        spent = {name: _FIGURES[name](cast("_Figures", subject)) for name in self.bounds}
+    def judge(self, subject: Subject) -> OverBudget | None:
+        spent = self._spent(cast("Trace", subject))
         over = {name: figure for name, figure in spent.items() if figure > self.bounds[name]}
         return OverBudget(self, subject, over) if over else None
 
-    def used_up(self, subject: Subject) -> Mismatch | None:
-        """Whether one more model call would go over; a call costs something, and how much is not known before."""
-        spent = {name: _FIGURES[name](cast("_Figures", subject)) for name in self.bounds}
-        over = {name: figure for name, figure in spent.items() if figure >= self.bounds[name]}
-        return OverBudget(self, subject, over) if over else None
+    def hold(self, recording: Recording) -> None:
+        """Let no further call go live that would go over: a call costs something, how much is not known before.
+
+        Calls under way count as steps, and those that failed do not: the client may be trying one again.
+
+        Raises:
+            BudgetExceeded: the bound of a figure is reached.
+            UnknownFigure: the evidence does not give a figure that is bounded.
+        """
+        run = recording.tally()
+        if not run.model_calls and not recording.in_flight:
+            return
+        spent = dict(self._spent(run)) if run.model_calls else {}
+        if "steps" in self.bounds:
+            spent["steps"] = sum(call.error is None for call in run.model_calls) + recording.in_flight
+        used_up = {name: figure for name, figure in spent.items() if figure >= self.bounds[name]}
+        if used_up:
+            raise BudgetExceeded(OverBudget(self, run, used_up, stopped=True))
+
+    def _spent(self, run: Trace) -> Mapping[str, float]:
+        try:
+            return {name: _FIGURES[name](run) for name in self.bounds}
+        except UnknownFigure as error:
+            raise UnknownFigure(f"the budget of this test cannot be held: {error}") from error
 
     def __repr__(self) -> str:
         return f"budget({', '.join(f'{name}={bound}' for name, bound in self.bounds.items())})"
@@ -51,9 +64,10 @@ class Budget(Expectation):
 
 @dataclass(frozen=True)
 class OverBudget(Mismatch):
-    """What was spent of those figures that are over their bounds, or at them where one more call is asked about."""
+    """What was used of the figures that are over their bounds, or at them where one more call was stopped."""
 
     spent: Mapping[str, float]
+    stopped: bool = False
 
 
 def budget(bounds: Mapping[str, Any]) -> Budget:
@@ -68,9 +82,8 @@ def budget(bounds: Mapping[str, Any]) -> Budget:
         raise ExpectationError(f"a budget is a mapping of {', '.join(_FIGURES)} to bounds, not {bounds!r}")
     for name, bound in bounds.items():
         if name not in _FIGURES:
-            near = difflib.get_close_matches(str(name), _FIGURES, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(_FIGURES)}"
-            raise ExpectationError(f"a budget has no {name!r}; {hint}")
+            hint = did_you_mean(name, _FIGURES)
+            raise ExpectationError(f"a budget has no {name!r}{hint}; there are: {', '.join(_FIGURES)}")
         if isinstance(bound, bool) or not isinstance(bound, int | float) or not 0 < bound < math.inf:
             raise ExpectationError(f"a budget's {name} is a positive number, not {bound!r}")
     return Budget(dict(bounds))

@@ -93,8 +93,6 @@ class ExpectedCall:
         """Where this call is not as expected; None when it is."""
         if call.name != self.name:
             return (Difference("name", self.name, call.name),)
-        if self == ExpectedCall(self.name, {}):
-            return None
         return (*self._arguments(call), *self._outcome(call)) or None
 
     def _arguments(self, call: ToolCall) -> Iterator[Difference]:

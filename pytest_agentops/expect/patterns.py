@@ -1,4 +1,4 @@
-"""What `exactly` and `in_order` take apart from plain calls: optional, one of several, repeated, together.
+"""What `exactly` and `in_order` take apart from plain calls: optional, one of several, repeated.
 
 A pattern is read by its derivatives (Antimirov 1996): from what is still to come, which calls may be next, and what is
 to come after each. So choices are never made too early, as a greedy reader makes them.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from pytest_agentops.errors import ExpectationError
@@ -52,7 +52,8 @@ class Repeated:
         return f"repeated({self.element!r}, {self.least}, {self.most})"
 
 
-Element: TypeAlias = "ExpectedCall | Optional | OneOf | Repeated"
+Element: TypeAlias = "ExpectedCall | int | Optional | OneOf | Repeated"
+"""While it is read, a call stands as its number in the pattern, which has a hash."""
 
 
 def element(wanted: object) -> Element:
@@ -114,9 +115,8 @@ def _some(name: str, wanted: Sequence[object]) -> tuple[Element, ...]:
 
 # --- reading ---------------------------------------------------------------------------------------------------------
 
-_Node: TypeAlias = "int | tuple[str, tuple[_Node, ...]] | tuple[str, _Node, int, int | None]"
-State: TypeAlias = "tuple[_Node, ...]"
-"""What is still to come; calls stand as their numbers, so that a state has a hash."""
+State: TypeAlias = tuple[Element, ...]
+"""What is still to come."""
 
 
 class Pattern:
@@ -126,65 +126,55 @@ class Pattern:
         self.calls: list[ExpectedCall] = []
         """The different calls in it; a state knows them by their index."""
         self._numbers: dict[Hashable, int] = {}
-        self.start: State = tuple(map(self._node, elements))
+        self.start: State = tuple(map(self._numbered, elements))
 
-    def _node(self, each: Element) -> _Node:
-        if isinstance(each, ExpectedCall):
-            number = self._numbers.setdefault(class_of(each), len(self.calls))
-            if number == len(self.calls):
-                self.calls.append(each)
-            return number
+    def _numbered(self, each: Element) -> Element:
         if isinstance(each, Repeated):
-            return ("repeated", self._node(each.element), each.least, each.most)
-        return ("optional" if isinstance(each, Optional) else "one_of", tuple(map(self._node, each.elements)))
-
-    def may_end(self, state: State) -> bool:
-        """Whether nothing more has to come."""
-        return all(map(_nullable, state))
-
-    def next(self, state: State) -> Iterator[tuple[int, State]]:
-        """Which calls may come now, by their numbers, and what is to come after each."""
-        for index, node in enumerate(state):
-            for number, rest in _derived(node):
-                yield number, (*rest, *state[index + 1 :])
-            if not _nullable(node):
-                return
+            return replace(each, element=self._numbered(each.element))
+        if isinstance(each, Optional | OneOf):
+            return replace(each, elements=tuple(map(self._numbered, each.elements)))
+        assert isinstance(each, ExpectedCall)
+        number = self._numbers.setdefault(class_of(each), len(self.calls))
+        if number == len(self.calls):
+            self.calls.append(each)
+        return number
 
     def fitting(self, call: ToolCall) -> frozenset[int]:
         """The numbers of the calls in the pattern that this one meets."""
         return frozenset(number for number, each in enumerate(self.calls) if each.mismatches(call) is None)
 
 
-def _nullable(node: _Node) -> bool:
-    if isinstance(node, int):
-        return False
-    if node[0] == "optional":
-        return True
-    if node[0] == "one_of":
-        return any(map(_nullable, node[1]))  # type: ignore[arg-type]
-    return node[2] == 0 or _nullable(node[1])  # type: ignore[misc,arg-type]
+def _may_end(state: State) -> bool:
+    return all(map(_nullable, state))
 
 
-def _derived(node: _Node) -> Iterator[tuple[int, State]]:
-    if isinstance(node, int):
-        yield node, ()
-    elif node[0] == "optional":
-        elements: State = node[1]  # type: ignore[assignment]
-        for index, each in enumerate(elements):
-            for number, rest in _derived(each):
-                yield number, (*rest, *elements[index + 1 :])
-            if not _nullable(each):
-                return
-    elif node[0] == "one_of":
-        alternatives: State = node[1]  # type: ignore[assignment]
-        for each in alternatives:
-            yield from _derived(each)
-    else:
-        _, inner, least, most = node  # type: ignore[misc]
-        if most != 0:
-            again = ("repeated", inner, max(least - 1, 0), None if most is None else most - 1)
-            for number, rest in _derived(inner):
-                yield number, (*rest, again)
+def _nullable(each: Element) -> bool:
+    if isinstance(each, Repeated):
+        return each.least == 0 or _nullable(each.element)
+    return isinstance(each, Optional) or (isinstance(each, OneOf) and any(map(_nullable, each.elements)))
+
+
+def _next(state: State) -> Iterator[tuple[int, State]]:
+    """Which calls may come now, by their numbers, and what is to come after each."""
+    for index, each in enumerate(state):
+        for number, rest in _derived(each):
+            yield number, (*rest, *state[index + 1 :])
+        if not _nullable(each):
+            return
+
+
+def _derived(each: Element) -> Iterator[tuple[int, State]]:
+    if isinstance(each, int):
+        yield each, ()
+    elif isinstance(each, Optional):
+        yield from _next(each.elements)
+    elif isinstance(each, OneOf):
+        for alternative in each.elements:
+            yield from _derived(alternative)
+    elif isinstance(each, Repeated) and each.most != 0:
+        again = replace(each, least=max(each.least - 1, 0), most=None if each.most is None else each.most - 1)
+        for number, rest in _derived(each.element):
+            yield number, (*rest, again)
 
 
 @dataclass(frozen=True)
@@ -221,7 +211,7 @@ def read_exactly(pattern: Pattern, steps: Sequence[Sequence[ToolCall]]) -> Stuck
             if not any(left):
                 after.add(state)
                 continue
-            for number, rest in pattern.next(state):
+            for number, rest in _next(state):
                 for kind, having in enumerate(left):
                     if having and number in order[kind]:
                         further = (rest, (*left[:kind], having - 1, *left[kind + 1 :]))
@@ -238,7 +228,7 @@ def read_exactly(pattern: Pattern, steps: Sequence[Sequence[ToolCall]]) -> Stuck
             return Stuck(index, tuple(met), _expected(pattern, states))
         states = after
         met += step
-    if any(map(pattern.may_end, states)):
+    if any(map(_may_end, states)):
         return None
     return Stuck(len(steps), tuple(met), _expected(pattern, states))
 
@@ -251,7 +241,7 @@ def read_in_order(pattern: Pattern, steps: Sequence[Sequence[ToolCall]]) -> Stuc
     for index, step in enumerate(steps, 1):
         found: dict[State, tuple[ToolCall, ...]] = {}
         for state, met in states.items():
-            for number, rest in pattern.next(state):
+            for number, rest in _next(state):
                 if rest not in states and rest not in found:
                     call = next((each for each in step if pattern.calls[number].mismatches(each) is None), None)
                     if call is not None:
@@ -259,15 +249,18 @@ def read_in_order(pattern: Pattern, steps: Sequence[Sequence[ToolCall]]) -> Stuc
                         read = index
         states |= found
         if len(states) > MOST_STATES:
-            raise ExpectationError(f"there are over {MOST_STATES:,} ways to read this run")
-        if any(map(pattern.may_end, found)):
+            raise ExpectationError(
+                f"there are over {MOST_STATES:,} ways to read this run\n"
+                "  say it with fewer optional and repeated calls, or judge parts of it"
+            )
+        if any(map(_may_end, found)):
             return None
-    if pattern.may_end(pattern.start):
+    if _may_end(pattern.start):
         return None
     state, met = max(states.items(), key=lambda item: len(item[1]))
     return Stuck(read, met, _expected(pattern, [state]))
 
 
 def _expected(pattern: Pattern, states: Sequence[State] | set[State]) -> tuple[ExpectedCall, ...]:
-    numbers = dict.fromkeys(number for state in sorted(states, key=repr) for number, _ in pattern.next(state))
+    numbers = dict.fromkeys(number for state in sorted(states, key=repr) for number, _ in _next(state))
     return tuple(pattern.calls[number] for number in sorted(numbers))

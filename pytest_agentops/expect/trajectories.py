@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from abc import abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from pytest_agentops.errors import ExpectationError
+from pytest_agentops.errors import ExpectationError, did_you_mean
 from pytest_agentops.expect import Expectation, Mismatch, Subject
 from pytest_agentops.expect.calls import ExpectedCall, content, expected_call
 from pytest_agentops.expect.pairing import fitting, pairing, unpaired
@@ -144,12 +143,9 @@ class Unordered(OfCalls):
         partners = pairing(self.calls, trajectory)
         missing = tuple(each for each, partner in zip(self.calls, partners, strict=True) if partner is None)
         extra = tuple(trajectory[index] for index in unpaired(partners, len(trajectory)))
-        if (missing and self.all_happened) or (extra and self.nothing_else):
-            agreeing = len(self.calls) - len(missing)
-            return Unpaired(
-                self, trajectory, agreeing, missing * self.all_happened, extra if self.nothing_else else (), extra
-            )
-        return None
+        agreeing, free = len(self.calls) - len(missing), extra
+        missing, extra = missing if self.all_happened else (), extra if self.nothing_else else ()
+        return Unpaired(self, trajectory, agreeing, missing, extra, free) if missing or extra else None
 
     def __repr__(self) -> str:
         return f"{self.word}({', '.join(map(repr, self.calls))})"
@@ -546,8 +542,8 @@ def _out_of_reach(wanted: ExpectedCall, subject: Subject) -> str | None:
         return None
     if not known:
         return "no model was offered any tool"
-    near = difflib.get_close_matches(wanted.name, sorted(known), 1)
-    return f"no model was offered a tool {wanted.name!r}; did you mean {near[0]!r}?" if near else None
+    near = did_you_mean(wanted.name, sorted(known))
+    return f"no model was offered a tool {wanted.name!r}{near}" if near else None
 
 
 def _unoffered(wanted: ExpectedCall, subject: Subject) -> str:

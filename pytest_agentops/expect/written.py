@@ -12,13 +12,12 @@ mapping that has such a key itself) say what YAML has no words for.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from pytest_agentops import document
-from pytest_agentops.errors import ExpectationError
+from pytest_agentops.errors import ExpectationError, did_you_mean
 from pytest_agentops.expect import Either, Every, Expectation, Not
 from pytest_agentops.expect.calls import ANYTHING, ExpectedCall, call
 from pytest_agentops.expect.patterns import Element, OneOf, Optional, Repeated, one_of, optional, repeated
@@ -26,12 +25,10 @@ from pytest_agentops.expect.trajectories import (
     Before,
     Counted,
     Exactly,
-    Includes,
     InOrder,
     Never,
     NoCycle,
     NoRepeats,
-    Only,
     OnlyTools,
     Together,
     Unordered,
@@ -114,9 +111,8 @@ def _one(data: object, where: str, known: Collection[str], wanted: str) -> tuple
         raise ExpectationError(f"{where} is {wanted}, not {_shown(data)}")
     [(word, said)] = data.items()
     if word not in known:
-        near = difflib.get_close_matches(str(word), known, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
-        raise ExpectationError(f"{where} has no word {word!r}; {hint}")
+        hint = did_you_mean(word, known)
+        raise ExpectationError(f"{where} has no word {word!r}{hint}; there are: {', '.join(known)}")
     return str(word), said
 
 
@@ -172,9 +168,8 @@ def _fields(data: object, where: str, needed: str, others: Sequence[str]) -> Map
         raise ExpectationError(f"{where} is the name of a tool or a mapping with {needed!r}, not {_shown(data)}")
     for name in data:
         if name != needed and name not in others:
-            near = difflib.get_close_matches(str(name), [needed, *others], 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join([needed, *others])}"
-            raise ExpectationError(f"{where} has no {name!r}; {hint}")
+            hint = did_you_mean(name, [needed, *others])
+            raise ExpectationError(f"{where} has no {name!r}{hint}; there are: {', '.join([needed, *others])}")
     return data
 
 
@@ -269,7 +264,7 @@ def to_data(expectation: Expectation) -> Any:
             return {"exactly": [_written(each) for each in expectation.elements]}
         case InOrder():
             return {"in_order": [_written(each) for each in expectation.elements]}
-        case Includes() | Only() | Unordered():
+        case Unordered():  # Or one of its kinds.
             return {expectation.word: [_written(each) for each in expectation.calls]}
         case OnlyTools():
             return {"only_tools": list(expectation.names)}
@@ -298,6 +293,7 @@ def _written(each: Element) -> Any:
             return {"one_of": [_written(inner) for inner in each.elements]}
         case Repeated():
             return {"repeated": {"of": _written(each.element), "min": each.least, "max": each.most}}
+    assert isinstance(each, ExpectedCall)
     data = _call_written(each)
     return data["call"] if len(data) == 1 else data
 
