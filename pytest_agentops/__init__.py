@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from pytest_agentops.expect.patterns import one_of as one_of
     from pytest_agentops.expect.patterns import optional as optional
     from pytest_agentops.expect.patterns import repeated as repeated
+    from pytest_agentops.expect.responses import judged as judged
+    from pytest_agentops.expect.responses import matches_schema as matches_schema
+    from pytest_agentops.expect.responses import similar_to as similar_to
     from pytest_agentops.expect.trajectories import any_order as any_order
     from pytest_agentops.expect.trajectories import at_least as at_least
     from pytest_agentops.expect.trajectories import at_most as at_most
@@ -51,6 +54,8 @@ _HOMES = {
     "exactly": "expect.trajectories",
     "in_order": "expect.trajectories",
     "includes": "expect.trajectories",
+    "judged": "expect.responses",
+    "matches_schema": "expect.responses",
     "never": "expect.trajectories",
     "no_cycle": "expect.trajectories",
     "no_repeats": "expect.trajectories",
@@ -59,6 +64,7 @@ _HOMES = {
     "only_tools": "expect.trajectories",
     "optional": "expect.patterns",
     "repeated": "expect.patterns",
+    "similar_to": "expect.responses",
     "together": "expect.trajectories",
 }
 """Where each public name lives. It is imported when it is first used: pytest imports this package for everyone."""

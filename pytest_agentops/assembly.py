@@ -24,9 +24,9 @@ def trace_of(
 ) -> Trace:
     """The trace that these exchanges tell, in the order of their numbers.
 
-    `recorded` is when they happened; it picks the prices.
+    What a judge was asked is left out: `judgements` gives that. `recorded` is when they happened; it picks the prices.
     """
-    ordered = sorted(exchanges, key=lambda exchange: exchange.number)
+    ordered = sorted((each for each in exchanges if not each.judge), key=lambda exchange: exchange.number)
     calls: list[_Call] = []
     failed: list[_Call] = []
     unknown: list[Finding] = []
@@ -54,6 +54,12 @@ def trace_of(
         exchanges=len(ordered),
         seconds=_seconds(ordered),
     )
+
+
+def judgements(exchanges: Sequence[Exchange], *, recorded: datetime | None = None) -> tuple[ModelCall, ...]:
+    """The model calls that judged the run, which are no part of its trace, in order."""
+    asked = [replace(each, judge=False) for each in exchanges if each.judge]
+    return trace_of(asked, source="imported", recorded=recorded).model_calls
 
 
 @dataclass

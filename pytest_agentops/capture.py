@@ -41,6 +41,7 @@ from pytest_agentops.transports import Pace, Ticket
 
 _current: ContextVar[Recording | None] = ContextVar("agentops_recording", default=None)
 _parts: ContextVar[tuple[int, ...]] = ContextVar("agentops_parts", default=())
+_judging: ContextVar[bool] = ContextVar("agentops_judging", default=False)
 
 
 class Player(Protocol):
@@ -94,7 +95,7 @@ class Recording:
         self.paused = False
         """A paused recording owns only what its own tasks and threads do."""
         self.limit: Callable[[Recording], None] | None = None
-        """Asked before each request that would go live; it raises an `AgentopsError` to stop it."""
+        """Asked before each request of the run that would go live; it raises an `AgentopsError` to stop it."""
         self.overrun: AgentopsError | None = None
         """Why a request was stopped; no other goes live after it."""
         self.guarded: Guarded | None = None
@@ -117,6 +118,7 @@ class Recording:
         self._parts_of: dict[int, tuple[int, ...]] = {}
         self._renders: list[prompt.Rendered] = []
         self._live: set[int] = set()
+        self._judged: set[int] = set()
         self._unfinished: dict[int, Callable[[], None]] = {}
         self._learned = self._redactor.learned
         self._lock = threading.RLock()
@@ -173,20 +175,24 @@ class Recording:
         request = self._redactor.request(request)
         # An empty tape is false, since a vcrpy cassette has a length, and must be asked all the same.
         played = self._tape.play(request) if self._tape is not None else None
-        prompts = self._carried(request)
+        judge = _judging.get()
+        prompts = () if judge else self._carried(request)
         with self._lock:
             if played is not None and self._tape is not None:
                 number = played.number if self._tape.strict else next(self._numbers)
-                played = replace(played, number=number, prompts=prompts)
+                played = replace(played, number=number, prompts=prompts, judge=judge)
                 if played.timing is not None:
                     self._replayed_until = max(self._replayed_until, played.timing.started + played.timing.seconds)
                 self._keep(played, parts_here())
                 return played
-            self._within_limit()
+            if not judge:
+                self._within_limit()
             number = next(self._numbers)
             if not self._live:
                 self._goes_live()
             self._live.add(number)
+            if judge:
+                self._judged.add(number)
         return Ticket(number, request, self.now(), prompts, parts_here())
 
     def _within_limit(self) -> None:
@@ -228,7 +234,9 @@ class Recording:
             first=None if first is None else round(first, 4),
             events=events,
         )
-        exchange = Exchange(ticket.number, ticket.request, response, failure, timing, ticket.prompts)
+        exchange = Exchange(
+            ticket.number, ticket.request, response, failure, timing, ticket.prompts, ticket.number in self._judged
+        )
         with self._lock:
             self._unfinished.pop(ticket.number, None)
             self._keep(exchange, ticket.parts)
@@ -547,8 +555,18 @@ def parts_here() -> tuple[int, ...]:
     return _parts.get() or _watch.parts(threading.current_thread())
 
 
+@contextmanager
+def judging() -> Iterator[None]:
+    """What is asked and rendered inside the block judges the run: it is recorded with it and is no part of it."""
+    token = _judging.set(True)
+    try:
+        yield
+    finally:
+        _judging.reset(token)
+
+
 def _note(rendered: prompt.Rendered) -> None:
-    if recording := owner(stray=False):
+    if not _judging.get() and (recording := owner(stray=False)):
         recording.note(rendered)
 
 

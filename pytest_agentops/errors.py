@@ -23,6 +23,7 @@ AgentopsError
 ├── StrayRequest               a request that belongs to no open recording
 ├── BudgetExceeded             a run is over the budget of its test, or a call was stopped that would be
 ├── NothingCaptured            an expectation was asked of an empty recording
+├── Unjudged                   a judge gave no verdict
 ├── NeverHeld                  what comes after something that did not happen was asked for
 └── UnknownFigure              a figure that the evidence does not give
     ├── UnknownPrice
@@ -204,6 +205,10 @@ class BudgetExceeded(AgentopsError):
         from pytest_agentops.explain import budget_lines
 
         return "\n".join(budget_lines(self.over))
+
+
+class Unjudged(AgentopsError):
+    """A judge gave no verdict: the response neither meets its criterion nor fails it."""
 
 
 class NeverHeld(AgentopsError):

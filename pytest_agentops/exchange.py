@@ -126,6 +126,8 @@ class Exchange:
     """None when a foreign recording has no times."""
     prompts: tuple[int, ...] = ()
     """Which renders of the recording this request carries, as indexes."""
+    judge: bool = False
+    """Whether an expectation asked this, to judge the run: it is kept with the run and is no part of it."""
 
     @property
     def failed(self) -> bool:

@@ -15,9 +15,10 @@ from typing import Any
 from pytest_agentops.cassette import Miss, Unplayed
 from pytest_agentops.errors import SecretFound, UnknownFigure, did_you_mean
 from pytest_agentops.exchange import Exchange, Request
-from pytest_agentops.expect import Expectation, Held, Mismatch, NotEither, NotEvery
+from pytest_agentops.expect import Expectation, Held, Mismatch, NotEither, NotEvery, Subject
 from pytest_agentops.expect.budgets import Budget, OverBudget
 from pytest_agentops.expect.calls import ExpectedCall
+from pytest_agentops.expect.responses import NotJudged, NotSchema, NotSimilar
 from pytest_agentops.expect.trajectories import (
     Before,
     Counted,
@@ -37,7 +38,7 @@ from pytest_agentops.expect.trajectories import (
 )
 from pytest_agentops.guard import Refusal
 from pytest_agentops.matching import ABSENT, Cause, Change
-from pytest_agentops.trace import ModelCall, Step, ToolCall, Trace, Trajectory
+from pytest_agentops.trace import ModelCall, ResponseText, Step, ToolCall, Trace, Trajectory
 from pytest_agentops.volatile import Volatile, json_path
 
 _WIDTH = 100
@@ -53,7 +54,7 @@ def mismatch_lines(mismatch: Mismatch, *, whole: bool = False) -> Iterator[str]:
 
     Long stretches of calls that only one side has are cut, unless the `whole` story is wanted.
     """
-    yield f"trajectory == {_cut(repr(mismatch.expectation), 3 * _WIDTH)}"
+    yield f"{_side(mismatch.subject)} == {_cut(repr(mismatch.expectation), 3 * _WIDTH)}"
     lines = _indented(_reasons(mismatch))
     yield from lines if whole else _shortened(lines)
 
@@ -95,31 +96,49 @@ def trajectory_lines(left: Trajectory, right: Trajectory) -> Iterator[str]:
             yield f"  instead of {', '.join(map(_shown, there)) or 'nothing'}"
 
 
-def agreement_lines(trajectory: Trajectory, other: object) -> Iterator[str]:
+def agreement_lines(subject: Trajectory | ResponseText, other: object) -> Iterator[str]:
     """What happened, where it is what should not have been."""
-    yield f"trajectory != {_cut(repr(other), 3 * _WIDTH)}"
-    yield f"  it holds; {_happened(trajectory)}"
+    yield f"{_side(subject)} != {_cut(repr(other), 3 * _WIDTH)}"
+    yield f"  it holds; {_outcome(subject)}"
+
+
+def _side(subject: Subject) -> str:
+    return "response" if isinstance(subject, ResponseText) else "trajectory"
+
+
+def _outcome(subject: Subject) -> str:
+    return _answered(subject.response) if isinstance(subject, ResponseText) else _happened(subject.trajectory)
+
+
+def _answered(response: ResponseText) -> str:
+    return f"the response: {_cut(repr(str(response)), 2 * _WIDTH)}" if response else "the response is empty"
 
 
 def _reasons(mismatch: Mismatch) -> Iterator[str]:
     if isinstance(mismatch, NotEvery):
         for found in mismatch.found:
-            yield f"{found.expectation!r} does not hold:"
+            yield f"{_cut(repr(found.expectation), 2 * _WIDTH)} does not hold:"
             yield from _indented(_reasons(found))
     elif isinstance(mismatch, NotEither):
         yield f"none of the {len(mismatch.found)} holds"
         for found in mismatch.found:
-            yield f"{found.expectation!r}:"
+            yield f"{_cut(repr(found.expectation), 2 * _WIDTH)}:"
             yield from _indented(itertools.islice(_reasons(found), 2))
     elif isinstance(mismatch, Held):
-        yield f"it holds, and should not; {_happened(mismatch.trajectory)}"
+        yield f"it holds, and should not; {_outcome(mismatch.subject)}"
     elif isinstance(mismatch, NotExactly):
         yield from _rows(mismatch.rows)
     elif isinstance(mismatch, Happened):
         yield from _should_not(mismatch)
+    elif isinstance(mismatch, NotSchema):
+        yield from _not_schema(mismatch)
+    elif isinstance(mismatch, NotSimilar):
+        yield from _not_similar(mismatch)
+    elif isinstance(mismatch, NotJudged):
+        yield from _not_judged(mismatch)
     else:
         yield from _why(mismatch)
-        yield _happened(mismatch.trajectory)
+        yield _outcome(mismatch.subject)
 
 
 def _why(mismatch: Mismatch) -> Iterator[str]:
@@ -141,6 +160,38 @@ def _why(mismatch: Mismatch) -> Iterator[str]:
         yield f"these steps came again at once, from step {mismatch.steps[0][0].step} on: {_cut(stretch, 2 * _WIDTH)}"
     else:
         yield "it does not hold"
+
+
+def _not_schema(mismatch: NotSchema) -> Iterator[str]:
+    if found := mismatch.not_json:
+        where = f" (line {found.line}, column {found.column})" if found.line is not None else ""
+        yield f"the response is not JSON: {found.message}{where}"
+        if found.fenced:
+            yield "it stands in a Markdown fence, which a program that reads JSON would not take"
+    else:
+        yield f"{_counted(len(mismatch.problems), 'place does', 'places do')} not fit"
+        for problem in mismatch.problems[:_MOST_ROWS]:
+            yield f"{problem.path}: {_cut(problem.message, 2 * _WIDTH)}"
+        if hidden := len(mismatch.problems[_MOST_ROWS:]):
+            yield f"and {hidden:,} more"
+    yield _answered(mismatch.subject.response)
+
+
+def _not_similar(mismatch: NotSimilar) -> Iterator[str]:
+    yield f"similar by {mismatch.score:.2f}, where at least {mismatch.at_least:.2f} was expected"
+    response = mismatch.subject.response
+    if response:
+        yield "what differs, expected as [-old-], answered as {+new+}:"
+        yield from (f"  {line}" for line in _word_diff(mismatch.text, response))
+    yield _answered(response)
+
+
+def _not_judged(mismatch: NotJudged) -> Iterator[str]:
+    against = len(mismatch.reasons)
+    yield "the judge says no" if len(mismatch.votes) == 1 else f"{against} of {len(mismatch.votes)} votes say no"
+    for vote in mismatch.votes:
+        yield f"{'no: ' if vote.verdict == 'fail' else 'yes:'} {_cut(' '.join(vote.reason.split()), 3 * _WIDTH)}"
+    yield _answered(mismatch.subject.response)
 
 
 def _should_not(mismatch: Happened) -> Iterator[str]:
@@ -659,8 +710,13 @@ def _indented(lines: Iterable[str]) -> Iterator[str]:
 
 def explained(op: str, left: object, right: object, *, whole: bool = False) -> list[str] | None:
     """The lines for a failed comparison that has to do with a trace, or None when it has not."""
-    if isinstance(right, Trajectory) and not isinstance(left, Trajectory) and op in ("==", "!="):
+    asked = isinstance(right, Trajectory | ResponseText) and not isinstance(left, Trajectory | ResponseText)
+    if asked and op in ("==", "!="):
         left, right = right, left
+    if isinstance(left, ResponseText) and isinstance(right, Expectation) and op in ("==", "!="):
+        mismatch = right.mismatch(left)
+        lines = mismatch_lines(mismatch, whole=whole) if mismatch else agreement_lines(left, right)
+        return list(lines)
     if isinstance(left, Trajectory) and op == "==":
         if isinstance(right, Trajectory):
             return list(trajectory_lines(left, right))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote
 
+from pytest_agentops.assembly import judgements
 from pytest_agentops.errors import CassetteConflict, CassetteCut, CassetteMissing, CassetteUnreadable, CassetteVersion
 from pytest_agentops.models import retired
 from pytest_agentops.redaction import Hit
@@ -99,7 +100,8 @@ class House:
             yield Complaint(path, "unplayed", "the last whole run did not use it")
 
     def _content(self, path: Path, tape: Tape) -> Iterator[Complaint]:
-        for model in dict.fromkeys(call.model for call in tape.trace().model_calls if call.model):
+        calls = (*tape.trace().model_calls, *judgements(tape.exchanges))
+        for model in dict.fromkeys(call.model for call in calls if call.model):
             if gone := retired(model, self.today, self.models):
                 message = f"{model} was shut down on {gone}; what it said cannot be recorded again"
                 yield Complaint(path, "retired model", message)

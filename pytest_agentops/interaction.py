@@ -65,6 +65,7 @@ def exchange_of(index: int, entry: Mapping[str, Any], fetch: Callable[[str], byt
         failure=failure,
         timing=_timing(timing) if timing else None,
         prompts=tuple(added.get("prompts", ())),
+        judge=bool(added.get("judge", False)),
     )
 
 
@@ -123,6 +124,8 @@ def entry_of(exchange: Exchange, keep: Callable[[bytes], str] | None = None) -> 
         added["timing"] = timing
     if exchange.prompts:
         added["prompts"] = list(exchange.prompts)
+    if exchange.judge:
+        added["judge"] = True
     if exchange.failure is not None:
         added["failure"] = asdict(exchange.failure)
     if response is None:

@@ -72,13 +72,13 @@ class _Run:
     interrupted: bool = False
     ended: bool = False
     budget: Budget | None = None
-    vacuous: list[str] = field(default_factory=list)
-    """What held without having been put to the test."""
+    caveats: list[str] = field(default_factory=list)
+    """What is to be said of comparisons that held."""
 
     def compared(self, expectation: Expectation, subject: Subject, holds: bool) -> None:
         """Hear of a comparison that the test made."""
-        if holds and (reason := expectation.vacuous(subject)) is not None and reason not in self.vacuous:
-            self.vacuous.append(reason)
+        if holds and (reason := expectation.caveat(subject)) is not None and reason not in self.caveats:
+            self.caveats.append(reason)
 
     def end(self) -> None:
         """Close the recording and save what the mode asks for, once."""
@@ -498,7 +498,7 @@ def _figures(item: pytest.Item, run: _Run) -> dict[str, Any]:
         "cassettes": [str(run.session.path), *item.config.stash.get(_SHARED, ())],
         "volatile": _explained("volatile_lines", volatile) if volatile else [],
         "drift": _explained("drift_lines", *drift) if drift else None,
-        "vacuous": run.vacuous,
+        "caveats": run.caveats,
     }
 
 
@@ -665,12 +665,12 @@ def prompts(request: pytest.FixtureRequest) -> PromptRepository:
 
 
 def pytest_assertrepr_compare(config: pytest.Config, op: str, left: object, right: object) -> list[str] | None:
-    """Explain a comparison with a trajectory, with `-vv` at length; nobody else's costs more than a look-up."""
+    """Explain a comparison with a trace, with `-vv` at length; nobody else's costs more than a look-up."""
     if "pytest_agentops.trace" not in sys.modules:
         return None
-    from pytest_agentops.trace import Trajectory
+    from pytest_agentops.trace import ResponseText, Trajectory
 
-    if not isinstance(left, Trajectory) and not isinstance(right, Trajectory):
+    if not isinstance(left, Trajectory | ResponseText) and not isinstance(right, Trajectory | ResponseText):
         return None
     from pytest_agentops.explain import explained
 
@@ -721,7 +721,7 @@ def _noticed(figures: list[dict[str, Any]]) -> Generator[str, None, None]:
         if each["volatile"]:
             yield f"agentops: {each['test']} sends values that change from run to run; its cassette may not fit again"
             yield from (f"  {line}" for line in each["volatile"])
-        for reason in each["vacuous"]:
+        for reason in each["caveats"]:
             yield f"agentops: {each['test']}: {reason}"
     verified = [each for each in figures if each["drift"] is not None]
     if verified:

@@ -42,6 +42,7 @@ INSIDE_A_FOLDER = {
     ("expect.trajectories", "expect.patterns"),
     ("expect.written", "expect.calls"),  # It writes them all.
     ("expect.written", "expect.patterns"),
+    ("expect.written", "expect.responses"),
     ("expect.written", "expect.trajectories"),
 }
 """Alternatives of one kind do not know each other, but for this."""
@@ -55,8 +56,13 @@ WEIGHT = {
     "httpx2": set(),
     "jinja2": {"prompt", "sandbox"},
     "jsonpath": {"matching", "settings"},
+    "jsonschema": {"expect"},
+    "jsonschema_specifications": {"expect"},
     "multidict": {"stubs"},
+    "openai": {"expect"},  # To ask a judge, and for nothing else.
     "pytest": {"plugin", "testing"},
+    "rapidfuzz": {"expect"},
+    "referencing": {"expect"},
     "tornado": {"stubs"},
     "vcr": {"tape"},
     "yaml": {"document", "expect", "prompt", "tape"},

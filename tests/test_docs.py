@@ -41,6 +41,10 @@ class SupportAgent:
                 for call in answer.tool_calls:
                     result = json.dumps(RESULTS[call.function.name])
                     messages.append({"role": "tool", "tool_call_id": call.id, "content": result})
+
+
+verdicts = ScriptedModel(lambda request: Says('{"reason": "It names the amount.", "verdict": "pass"}')).__enter__()
+judge = OpenAI(base_url=verdicts.base_url, api_key="any")
 """
 
 

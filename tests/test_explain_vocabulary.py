@@ -14,6 +14,8 @@ from pytest_agentops import (
     exactly,
     in_order,
     includes,
+    judged,
+    matches_schema,
     never,
     no_cycle,
     no_repeats,
@@ -22,10 +24,12 @@ from pytest_agentops import (
     only_tools,
     optional,
     repeated,
+    similar_to,
     together,
 )
-from pytest_agentops.explain import mismatch_lines
-from pytest_agentops.trace import ToolCall
+from pytest_agentops.expect.responses import NotJudged, Verdict, Vote
+from pytest_agentops.explain import explained, mismatch_lines
+from pytest_agentops.trace import ModelCall, ResponseText, ToolCall, Trace
 from tests.test_explain import run
 
 LOOKUP, REFUND = call("lookup_order", order_id=42), call("issue_refund", order_id=42, amount=19.9)
@@ -87,3 +91,80 @@ def test_the_first_eight_lines_say_what_matters(situation):
             assert lines[0].startswith(f"trajectory == {expectation!r}"[:80])
             assert len(lines) > 1
             assert all(line.startswith("  ") for line in lines[1:])
+
+
+ORDER = {
+    "type": "object",
+    "required": ["order", "total"],
+    "properties": {"order": {"type": "integer"}, "total": {"type": "number", "minimum": 0}},
+    "additionalProperties": False,
+}
+ANSWERED = similar_to("Your refund of 19.90 for order 42 is on its way.", at_least=0.9)
+
+RESPONSES = {
+    "as expected": '{"order": 42, "total": 19.9}',
+    "empty": "",
+    "prose": "Your refund of 199.00 for order 42 was refused.",
+    "fenced": '```json\n{"order": 42, "total": 19.9}\n```',
+    "other values": '{"order": "42", "total": -1, "note": "late"}',
+    "cut": '{"order": 42, "tot',
+}
+
+
+@pytest.mark.parametrize("situation", RESPONSES)
+def test_every_expectation_of_a_response_explains_itself(situation, snapshot: SnapshotAssertion):
+    response = ResponseText(RESPONSES[situation])
+    told = []
+    for expectation in (matches_schema(ORDER), ANSWERED, matches_schema(ORDER) & ANSWERED, ~matches_schema(ORDER)):
+        mismatch = expectation.mismatch(response)
+        told.append("\n".join(mismatch_lines(mismatch)) if mismatch else f"holds: {expectation!r}")
+
+    assert "\n\n".join(told) == snapshot
+
+
+def test_a_judge_that_says_no_is_quoted():
+    votes = Vote("It does not say when.", "fail"), Vote("Monday is named.", "pass"), Vote("No date.", "fail")
+    response = ResponseText("Soon, on Monday.")
+
+    assert list(mismatch_lines(NotJudged(judged("says when"), response, Verdict(votes[:1])))) == [
+        "response == judged('says when')",
+        "  the judge says no",
+        "  no:  It does not say when.",
+        "  the response: 'Soon, on Monday.'",
+    ]
+    assert list(mismatch_lines(NotJudged(judged("says when", votes=3), response, Verdict(votes)))) == [
+        "response == judged('says when', votes=3)",
+        "  2 of 3 votes say no",
+        "  no:  It does not say when.",
+        "  yes: Monday is named.",
+        "  no:  No date.",
+        "  the response: 'Soon, on Monday.'",
+    ]
+
+
+def test_a_response_is_explained_whichever_side_it_stands_on_and_where_it_should_not_hold():
+    response, text = ResponseText("On Monday."), similar_to("On Monday.")
+    other = similar_to("Never at all.")
+
+    assert explained("==", response, other) == explained("==", other, response)
+    assert explained("!=", response, text) == [
+        "response != similar_to('On Monday.', at_least=0.8)",
+        "  it holds; the response: 'On Monday.'",
+    ]
+    assert explained("==", response, "On Friday.") is None, "texts are pytest's to compare"
+
+
+def test_calls_and_response_are_explained_together():
+    answered = ModelCall("call-2", "openai", "m", response=ResponseText("Refused."))
+    trace = Trace((ModelCall("call-1", "openai", "m", tool_calls=(lookup,)), answered), exchanges=2)
+
+    assert explained("==", trace.trajectory, never("lookup_order") & similar_to("It is on its way.")) == [
+        "trajectory == never('lookup_order') & similar_to('It is on its way.', at_least=0.8)",
+        "  never('lookup_order') does not hold:",
+        "    it was asked for in step 0: lookup_order(order_id=42)",
+        "  similar_to('It is on its way.', at_least=0.8) does not hold:",
+        "    similar by 0.16, where at least 0.80 was expected",
+        "    what differs, expected as [-old-], answered as {+new+}:",
+        "      [-It is on its way.-]{+Refused.+}",
+        "    the response: 'Refused.'",
+    ]

@@ -40,6 +40,8 @@ def test_the_public_names():
         "exactly",
         "in_order",
         "includes",
+        "judged",
+        "matches_schema",
         "never",
         "no_cycle",
         "no_repeats",
@@ -48,6 +50,7 @@ def test_the_public_names():
         "only_tools",
         "optional",
         "repeated",
+        "similar_to",
         "together",
     ]
 

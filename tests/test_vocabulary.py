@@ -417,11 +417,11 @@ def test_what_holds_without_having_been_put_to_the_test_says_so(expectation, tol
     trace = offering("pay", "called", calls=(ToolCall("called", id="x"),))
 
     assert expectation.mismatch(trace) is None
-    assert expectation.vacuous(trace) == told
+    assert expectation.caveat(trace) == told
 
 
 def test_no_tool_at_all_puts_never_to_no_test():
-    told = never("wipe").vacuous(offering())
+    told = never("wipe").caveat(offering())
 
     assert told == "never('wipe') could not have failed: no model was offered any tool"
 

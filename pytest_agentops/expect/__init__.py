@@ -63,8 +63,8 @@ class Expectation(ABC):
     def judge(self, subject: Subject) -> Mismatch | None:
         """Why this does not hold of the subject, or None when it does."""
 
-    def vacuous(self, subject: Subject) -> str | None:  # noqa: ARG002
-        """Why this holds of the subject without having been put to the test, or None."""
+    def caveat(self, subject: Subject) -> str | None:  # noqa: ARG002
+        """What is to be said although this holds of the subject: that it could not have failed, or only just holds."""
         return None
 
     def __bool__(self) -> bool:
@@ -100,8 +100,8 @@ class Every(Expectation):
         found = tuple(filter(None, (part.judge(subject) for part in self.parts)))
         return NotEvery(self, subject, found) if found else None
 
-    def vacuous(self, subject: Subject) -> str | None:
-        return "; ".join(filter(None, (part.vacuous(subject) for part in self.parts))) or None
+    def caveat(self, subject: Subject) -> str | None:
+        return "; ".join(filter(None, (part.caveat(subject) for part in self.parts))) or None
 
     def __repr__(self) -> str:
         return " & ".join(f"({part!r})" if isinstance(part, Either) else repr(part) for part in self.parts)
@@ -122,10 +122,14 @@ class Either(Expectation):
             found.append(mismatch)
         return NotEither(self, subject, tuple(found))
 
-    def vacuous(self, subject: Subject) -> str | None:
-        holding = [part for part in self.parts if part.judge(subject) is None]
-        reasons = [part.vacuous(subject) for part in holding]
-        return "; ".join(filter(None, reasons)) if reasons and all(reasons) else None
+    def caveat(self, subject: Subject) -> str | None:
+        reasons = []
+        for part in self.parts:
+            if part.judge(subject) is None:
+                if (reason := part.caveat(subject)) is None:
+                    return None
+                reasons.append(reason)
+        return "; ".join(reasons) or None
 
     def __repr__(self) -> str:
         return " | ".join(map(repr, self.parts))

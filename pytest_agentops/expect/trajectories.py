@@ -115,7 +115,7 @@ class Before(OfCalls):
                 return None
         return None
 
-    def vacuous(self, subject: Subject) -> str | None:
+    def caveat(self, subject: Subject) -> str | None:
         if any(self.second.mismatches(call) is None for call in subject.trajectory):
             return None
         return f"{self!r} holds since {self.second!r} was never called{_unoffered(self.second, subject)}"
@@ -166,7 +166,7 @@ class Only(Unordered):
     word = "only"
     all_happened = False
 
-    def vacuous(self, subject: Subject) -> str | None:
+    def caveat(self, subject: Subject) -> str | None:
         return None if subject.trajectory else f"{self!r} holds since no tool was called"
 
 
@@ -180,7 +180,7 @@ class OnlyTools(OfCalls):
         found = tuple(call for call in trajectory if call.name not in self.names)
         return Happened(self, trajectory, found) if found else None
 
-    def vacuous(self, subject: Subject) -> str | None:
+    def caveat(self, subject: Subject) -> str | None:
         return None if subject.trajectory else f"{self!r} holds since no tool was called"
 
     def __repr__(self) -> str:
@@ -219,7 +219,7 @@ class Never(OfCalls):
         found = tuple(call for call in trajectory if any(each.mismatches(call) is None for each in self.calls))
         return Happened(self, trajectory, found) if found else None
 
-    def vacuous(self, subject: Subject) -> str | None:
+    def caveat(self, subject: Subject) -> str | None:
         reason = next(filter(None, (_out_of_reach(each, subject) for each in self.calls)), None)
         return f"{self!r} could not have failed: {reason}" if reason else None
 
@@ -241,7 +241,7 @@ class Counted(OfCalls):
             return None
         return Miscounted(self, trajectory, found)
 
-    def vacuous(self, subject: Subject) -> str | None:
+    def caveat(self, subject: Subject) -> str | None:
         reason = None if self.least else _out_of_reach(self.call, subject)
         return f"{self!r} could not have failed: {reason}" if reason else None
 

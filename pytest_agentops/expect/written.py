@@ -21,6 +21,7 @@ from pytest_agentops.errors import ExpectationError, did_you_mean
 from pytest_agentops.expect import Either, Every, Expectation, Not
 from pytest_agentops.expect.calls import ANYTHING, ExpectedCall, call
 from pytest_agentops.expect.patterns import Element, OneOf, Optional, Repeated, one_of, optional, repeated
+from pytest_agentops.expect.responses import Judged, MatchesSchema, SimilarTo, judged, matches_schema, similar_to
 from pytest_agentops.expect.trajectories import (
     Before,
     Counted,
@@ -165,7 +166,8 @@ def _call(data: object, where: str) -> ExpectedCall:
 
 def _fields(data: object, where: str, needed: str, others: Sequence[str]) -> Mapping[str, Any]:
     if not isinstance(data, Mapping) or needed not in data:
-        raise ExpectationError(f"{where} is the name of a tool or a mapping with {needed!r}, not {_shown(data)}")
+        alone = {"call": "the name of a tool or ", "text": "a text or ", "criterion": "a text or "}.get(needed, "")
+        raise ExpectationError(f"{where} is {alone}a mapping with {needed!r}, not {_shown(data)}")
     for name in data:
         if name != needed and name not in others:
             hint = did_you_mean(name, [needed, *others])
@@ -218,6 +220,15 @@ def _names(said: Any, where: str) -> Expectation:
     return only_tools(*said)
 
 
+def _text(needed: str, others: Sequence[str], make: Callable[..., Expectation]) -> Callable[[Any, str], Expectation]:
+    """What is a text alone, or a mapping with it and more."""
+
+    def read(said: Any, where: str) -> Expectation:
+        return make(said) if isinstance(said, str) else make(**_fields(said, where, needed, others))
+
+    return read
+
+
 _FORMS: Mapping[str, Callable[[Any, str], Expectation]] = {
     "all": lambda said, where: Every(_parts(said, where)),
     "any": lambda said, where: Either(_parts(said, where)),
@@ -235,6 +246,9 @@ _FORMS: Mapping[str, Callable[[Any, str], Expectation]] = {
     "before": _pair,
     "no_repeats": lambda said, _where: no_repeats(times=said),
     "no_cycle": lambda said, _where: no_cycle(times=said),
+    "matches_schema": lambda said, _where: matches_schema(said),
+    "similar_to": _text("text", ("at_least", "by"), similar_to),
+    "judged": _text("criterion", ("model", "votes"), judged),
 }
 """How what is said under each word is read."""
 
@@ -282,6 +296,13 @@ def to_data(expectation: Expectation) -> Any:
             return {"no_repeats": expectation.times}
         case NoCycle():
             return {"no_cycle": expectation.times}
+        case MatchesSchema(schema=Mapping() as schema):
+            return {"matches_schema": dict(schema)}
+        case SimilarTo():
+            return {"similar_to": {"text": expectation.text, "at_least": expectation.at_least, "by": expectation.by}}
+        case Judged(client=None):
+            asked = {"criterion": expectation.criterion, "model": expectation.model, "votes": expectation.votes}
+            return {"judged": {name: value for name, value in asked.items() if value is not None}}
     raise ExpectationError(f"{expectation!r} cannot be written as YAML")
 
 
