@@ -429,9 +429,9 @@ def test_a_failing_test_asks_its_judge_once_and_the_next_run_asks_nobody(project
     told = [line for line in report(first).splitlines() if line.startswith("E ")]
     assert told == [
         "E       AssertionError: assert response == judged('says when')",
-        "E         the judge says no",
-        "E         no:  It does not say when.",
-        "E         the response: 're: Where is it?'",
+        "E           the judge says no",
+        "E           no:  It does not say when.",
+        "E           the response: 're: Where is it?'",
     ]
 
 
