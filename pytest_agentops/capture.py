@@ -36,7 +36,7 @@ from pytest_agentops.exchange import (
 )
 from pytest_agentops.guard import Guarded
 from pytest_agentops.redaction import Redactor
-from pytest_agentops.trace import Finding, ModelCall, Reading, Render, Source, Trace
+from pytest_agentops.trace import Finding, ModelCall, Reading, Render, ResponseText, Source, Trace, Trajectory
 from pytest_agentops.transports import Pace, Ticket
 
 _current: ContextVar[Recording | None] = ContextVar("agentops_recording", default=None)
@@ -348,6 +348,16 @@ class AgentTrace(Reading):
         if self._frozen is None or self._frozen[0] != count:
             self._frozen = (count, self._recording.freeze(self._part))
         return self._frozen[1]
+
+    @property
+    def trajectory(self) -> Trajectory:
+        """The tool calls so far, as every expectation reads them; it stays as it is when more happens."""
+        return self.freeze().trajectory
+
+    @property
+    def response(self) -> ResponseText:
+        """The final answer so far: the text of the last model call that asked for no tool."""
+        return self.freeze().response
 
     @contextmanager
     def part(self, name: str) -> Iterator[AgentTrace]:

@@ -38,6 +38,7 @@ from pytest_agentops.expect.trajectories import (
 )
 from pytest_agentops.guard import Refusal
 from pytest_agentops.matching import ABSENT, Cause, Change
+from pytest_agentops.mutation import Mutant
 from pytest_agentops.trace import ModelCall, ResponseText, Step, ToolCall, Trace, Trajectory
 from pytest_agentops.volatile import Volatile, json_path
 
@@ -403,6 +404,20 @@ def budget_lines(over: OverBudget) -> Iterator[str]:
         figures = (dollars(spent), dollars(bound)) if name == "usd" else (f"{spent:,.6g}", f"{bound:,.6g}")
         yield f"  {name:<8} {figures[0]} used of {figures[1]}"
     yield "  to allow more: budget={...} in the test's @pytest.mark.agentops"
+
+
+def mutant_line(mutant: Mutant) -> str:
+    """What was done to a trace."""
+    was, now = mutant.was, mutant.now
+    if mutant.kind == "swapped" and was and now:
+        return f"swapped   {_shown(was)} in step {was.step} with {_shown(now)} in step {now.step}"
+    if was is None:
+        return f"added     {_shown(now)} to step {now.step}" if now else "blanked   the answer"
+    became = f", to {now.name}" if now else ""
+    if mutant.kind == "changed" and now:
+        name = next(name for name, value in was.arguments.items() if value is not now.arguments[name])
+        became = f", {name} to {_cut(repr(now.arguments[name]), _WIDTH)}"
+    return f"{mutant.kind:<9} {_shown(was)} in step {was.step}{became}"
 
 
 # --- misses ----------------------------------------------------------------------------------------------------------

@@ -20,11 +20,12 @@ import pytest
 if TYPE_CHECKING:
     from pytest_agentops.capture import AgentTrace
     from pytest_agentops.cassette import Equipment, Session
-    from pytest_agentops.expect import Expectation, Subject
     from pytest_agentops.expect.budgets import Budget
     from pytest_agentops.guard import Hosts, Refusal
+    from pytest_agentops.mutation import Survey
     from pytest_agentops.repository import PromptRepository
     from pytest_agentops.settings import Settings
+    from pytest_agentops.trace import Comparison
 
 _MODES = ("none", "once", "changed", "all", "verify", "live")
 _MARKER = (
@@ -51,6 +52,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "records from there, all records everything anew, verify goes live and reports what is no longer as "
         "recorded, live uses no cassette",
     )
+    group.addoption(
+        "--agentops-mutate",
+        action="store_true",
+        help="change the trace of each passing test in one place after another, and say which changes its comparisons "
+        "would not have noticed; no model is asked for that, and no agent runs again",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -74,11 +81,17 @@ class _Run:
     budget: Budget | None = None
     caveats: list[str] = field(default_factory=list)
     """What is to be said of comparisons that held."""
+    comparisons: list[Comparison] | None = None
+    """The comparisons that the test made, where its mutants are to be judged by them."""
+    survey: Survey | None = None
 
-    def compared(self, expectation: Expectation, subject: Subject, holds: bool) -> None:
+    def compared(self, comparison: Comparison) -> None:
         """Hear of a comparison that the test made."""
-        if holds and (reason := expectation.caveat(subject)) is not None and reason not in self.caveats:
-            self.caveats.append(reason)
+        if self.comparisons is not None:
+            self.comparisons.append(comparison)
+        ask = getattr(comparison.asked, "caveat", None)  # Only an expectation has one.
+        if comparison.holds and ask and (caveat := ask(comparison.subject)) and caveat not in self.caveats:
+            self.caveats.append(caveat)
 
     def end(self) -> None:
         """Close the recording and save what the mode asks for, once."""
@@ -181,6 +194,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if _is_ours(item):
         session = _opened(item)
         run = item.stash[_RUN] = _Run(session, ExitStack())
+        if item.config.getoption("--agentops-mutate"):
+            run.comparisons = []
         if "budget" in (marked := _marked(item)):
             from pytest_agentops.expect.budgets import budget
 
@@ -209,6 +224,10 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     if run is not None:
         _check(run.session)
         _check_budget(run)
+        if run.comparisons is not None:
+            from pytest_agentops.mutation import survey
+
+            run.survey = survey(run.session.recording.freeze(), run.comparisons)
     whole = item.config.stash.get(_WHOLE, None)
     if whole is not None and (refused := _refused_between(whole)):
         raise pytest.fail.Exception(refused[0], pytrace=False)
@@ -499,7 +518,15 @@ def _figures(item: pytest.Item, run: _Run) -> dict[str, Any]:
         "volatile": _explained("volatile_lines", volatile) if volatile else [],
         "drift": _explained("drift_lines", *drift) if drift else None,
         "caveats": run.caveats,
+        "mutation": _surveyed(run.survey) if run.survey is not None and run.survey.tried else None,
     }
+
+
+def _surveyed(survey: Survey) -> dict[str, Any]:
+    from pytest_agentops.explain import mutant_line
+
+    unnoticed = [mutant_line(mutant) for mutant in survey.unnoticed]
+    return {"tried": survey.tried, "unnoticed": unnoticed, "compared": survey.compared}
 
 
 def _explained(what: str, *facts: object) -> list[str]:
@@ -685,11 +712,19 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         for report in reports
         if getattr(report, "agentops", None)
     ]
-    used = [each for each in figures if each["model_calls"]]
-    if used:
-        terminalreporter.write_line(f"agentops: {_summary(used)}")
-    for line in (*_noticed(figures), *_lately(terminalreporter.config)):
+    if figures:
+        from pytest_agentops import summary
+
+        for line in summary.lines(figures):
+            terminalreporter.write_line(line)
+    for line in _lately(terminalreporter.config):
         terminalreporter.write_line(line)
+    if terminalreporter.config.getoption("--agentops-mutate"):
+        from pytest_agentops import summary
+
+        terminalreporter.section("agentops: mutation check", sep="-")
+        for line in summary.mutation_lines(figures, whole=terminalreporter.verbosity > 0):
+            terminalreporter.write_line(line)
     if figures and _is_whole(terminalreporter.config, terminalreporter.stats):
         _remember_run(terminalreporter.config, [path for each in figures for path in each["cassettes"]])
 
@@ -715,23 +750,6 @@ def _remember_run(config: pytest.Config, paths: list[str]) -> None:
         (root / ".agentops" / LAST_RUN).write_text(json.dumps({"cassettes": used}, indent=1), encoding="utf-8")
 
 
-def _noticed(figures: list[dict[str, Any]]) -> Generator[str, None, None]:
-    """What one test or another gives to think about."""
-    for each in figures:
-        if each["volatile"]:
-            yield f"agentops: {each['test']} sends values that change from run to run; its cassette may not fit again"
-            yield from (f"  {line}" for line in each["volatile"])
-        for reason in each["caveats"]:
-            yield f"agentops: {each['test']}: {reason}"
-    verified = [each for each in figures if each["drift"] is not None]
-    if verified:
-        drifted = [each for each in verified if each["drift"]]
-        yield f"agentops: {_counted(len(verified), 'recording')} verified, {len(drifted)} drifted"
-        for each in drifted:
-            yield f"  {each['test']}"
-            yield from (f"    {line}" for line in each["drift"])
-
-
 def _lately(config: pytest.Config) -> Generator[str, None, None]:
     """What happened outside of every test."""
     for text in config.stash.get(_LATE, ()):
@@ -739,24 +757,5 @@ def _lately(config: pytest.Config) -> Generator[str, None, None]:
         yield f"agentops: outside of every test, {first}"
         yield from others
     if recovered := _recovered(config):
-        kept = _counted(recovered, "recording")
+        kept = f"{recovered} recording{'s' * (recovered != 1)}"
         yield f"agentops: what a killed run had recorded was kept: {kept} in .agentops/drafts"
-
-
-def _summary(figures: list[dict[str, Any]]) -> str:
-    calls = sum(each["model_calls"] for each in figures)
-    live = sum(each["model_calls"] for each in figures if each["source"] == "live")
-    unpriced = sorted({model for each in figures for model in each["unpriced"]})
-    cost = sum(each["cost"] for each in figures)
-    dollars = f"${cost:.4f}" if cost < 1 else f"${cost:.2f}"
-    if unpriced:
-        dollars = f"no known price for {', '.join(unpriced)}" + (f", {dollars} for the rest" if cost else "")
-    where = "live" if live == calls else f"{live} live, {calls - live} replayed" if live else "replayed"
-    if written := sum(each["written"] for each in figures):
-        where += f", {_counted(written, 'cassette')} written"
-    tokens = sum(each["tokens"] for each in figures)
-    return f"{_counted(calls, 'model call')}, {tokens:,} tokens, {dollars} ({where})"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"

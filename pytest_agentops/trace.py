@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -24,7 +25,7 @@ from pytest_agentops.errors import (
 )
 
 if TYPE_CHECKING:
-    from pytest_agentops.expect import Expectation, Subject
+    from pytest_agentops.expect import Expectation
 
 FORMAT = 1
 """The version of the JSON that `Trace.to_json` writes."""
@@ -32,14 +33,37 @@ FORMAT = 1
 Source = Literal["live", "replayed", "imported"]
 
 
-observers: list[Callable[[Expectation, Subject, bool], None]] = []
-"""Who hears of every comparison with an expectation: what was asked, of what, and whether it holds."""
+@dataclass(frozen=True)
+class Comparison:
+    """A comparison with a trajectory or a response that was made, and can be made again with another one."""
+
+    subject: Trajectory | ResponseText
+    op: Literal["==", "in"]
+    asked: Any
+    """An expectation, or what else it was compared with."""
+    holds: bool
+
+    def holds_of(self, subject: Trajectory | ResponseText) -> bool:
+        """Whether the same would hold of another subject; nobody hears of it, and no model is asked."""
+        token = again.set(True)
+        try:
+            return subject.holds(self.op, self.asked)
+        finally:
+            again.reset(token)
 
 
-def _asked(expectation: Expectation, subject: Subject) -> bool:
-    holds = expectation.mismatch(subject) is None
+again: ContextVar[bool] = ContextVar("agentops_again", default=False)
+"""Whether a comparison is made that was made before, for which no model may be asked."""
+
+
+observers: list[Callable[[Comparison], None]] = []
+"""Who hears of every comparison."""
+
+
+def _heard(subject: Trajectory | ResponseText, op: Literal["==", "in"], asked: object) -> bool:
+    holds = subject.holds(op, asked)
     for observer in tuple(observers):
-        observer(expectation, subject, holds)
+        observer(Comparison(subject, op, asked, holds))
     return holds
 
 
@@ -51,10 +75,19 @@ class ResponseText(str):
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, str):
-            return str.__eq__(self, other)
+            return _heard(self, "==", other)
         from pytest_agentops.expect import Expectation
 
-        return _asked(other, self) if isinstance(other, Expectation) else NotImplemented
+        return _heard(self, "==", other) if isinstance(other, Expectation) else NotImplemented
+
+    def __contains__(self, text: object) -> bool:
+        return _heard(self, "in", text)
+
+    def holds(self, op: Literal["==", "in"], asked: Any) -> bool:
+        """Whether it is equal to this text, fits this expectation, or has this text in it."""
+        if op == "in":
+            return str.__contains__(self, asked)
+        return str.__eq__(self, asked) if isinstance(asked, str) else asked.mismatch(self) is None
 
     def __ne__(self, other: object) -> bool:
         equal = self.__eq__(other)
@@ -277,16 +310,33 @@ class Trajectory(Sequence[ToolCall]):
     stands for `exactly`.
     """
 
-    __slots__ = ("_calls", "_captured", "_steps", "origin")
+    __slots__ = ("_calls", "_captured", "_scopes", "_steps", "origin")
 
     def __init__(
-        self, steps: Sequence[Sequence[ToolCall]], *, captured: bool = True, origin: Reading | None = None
+        self,
+        steps: Sequence[Sequence[ToolCall]],
+        *,
+        captured: bool = True,
+        origin: Reading | None = None,
+        scopes: tuple[Callable[[Trajectory], Trajectory], ...] = (),
     ) -> None:
         self._steps = tuple(tuple(step) for step in steps if step)
         self._captured = captured
         self._calls = tuple(call for step in self._steps for call in step)
         self.origin = origin
         """The run that it is of, where that is known."""
+        self._scopes = scopes
+
+    def of_run(self, run: Reading) -> Trajectory:
+        """The calls of another run that count as these do.
+
+        Raises:
+            AgentopsError: its scope names something that is not there in the other run.
+        """
+        found = run.trajectory
+        for scope in self._scopes:
+            found = scope(found)
+        return found
 
     @property
     def steps(self) -> tuple[tuple[ToolCall, ...], ...]:
@@ -321,18 +371,21 @@ class Trajectory(Sequence[ToolCall]):
     @property
     def executed(self) -> Trajectory:
         """Without the calls that were denied or still wait for permission, where a framework tells of that."""
-        return self._where(lambda call: call.status not in ("denied", "pending"))
+        return self._where(lambda call: call.status not in ("denied", "pending"), lambda other: other.executed)
 
     @property
     def successful(self) -> Trajectory:
         """The calls that came back with a result and without an error, where errors are told of."""
-        return self._where(lambda call: call.status == "ok")
+        return self._where(lambda call: call.status == "ok", lambda other: other.successful)
 
     @property
     def last_attempts(self) -> Trajectory:
         """Without the failed calls of a tool that was called again in a later step, with whatever arguments."""
         last = {(call.name, call.agent): call.step for call in self}
-        return self._where(lambda call: call.status != "error" or last[call.name, call.agent] == call.step)
+        return self._where(
+            lambda call: call.status != "error" or last[call.name, call.agent] == call.step,
+            lambda other: other.last_attempts,
+        )
 
     def of(self, *, agent: str) -> Trajectory:
         """The calls that this agent asked for, where agents are known.
@@ -344,7 +397,7 @@ class Trajectory(Sequence[ToolCall]):
         if agent not in names:
             known = f"; there are: {', '.join(map(repr, names))}" if names else ", and no agents are known in this run"
             raise ExpectationError(f"no agent {agent!r} asked for a tool{known}")
-        return self._where(lambda call: call.agent == agent)
+        return self._where(lambda call: call.agent == agent, lambda other: other.of(agent=agent))
 
     def turn(self, index: int) -> Trajectory:
         """The calls of one turn, counted from 0 as in `trace.turns`.
@@ -356,7 +409,11 @@ class Trajectory(Sequence[ToolCall]):
         if not -len(turns) <= index < len(turns):
             raise ExpectationError(f"there is no turn {index}: the run has {len(turns)}, counted from 0")
         steps = {call.step for call in turns[index].tool_calls}
-        return self._where(lambda call: call.step in steps)
+
+        def in_turn(calls: Trajectory) -> Trajectory:
+            return calls._where(lambda call: call.step in steps, in_turn)
+
+        return in_turn(self)
 
     def after(self, wanted: object) -> Trajectory:
         """The calls of the steps after the first one by which this held: a tool's name, `call(...)` or an expectation.
@@ -369,14 +426,15 @@ class Trajectory(Sequence[ToolCall]):
 
         expectation = wanted if isinstance(wanted, Expectation) else includes(wanted)
         for end in range(len(self._steps) + 1):
-            before = Trajectory(self._steps[:end], captured=self._captured, origin=self.origin)
-            if expectation.mismatch(before) is None:
-                return Trajectory(self._steps[end:], captured=self._captured, origin=self.origin)
+            if expectation.mismatch(self._part(self._steps[:end])) is None:
+                return self._part(self._steps[end:], lambda other: other.after(wanted))
         raise NeverHeld(f"nothing comes after {wanted!r}: it never held\n  the calls were: {self!r}")
 
-    def _where(self, counts: Callable[[ToolCall], bool]) -> Trajectory:
-        steps = [[call for call in step if counts(call)] for step in self._steps]
-        return Trajectory(steps, captured=self._captured, origin=self.origin)
+    def _where(self, counts: Callable[[ToolCall], bool], scope: Callable[[Trajectory], Trajectory]) -> Trajectory:
+        return self._part([[call for call in step if counts(call)] for step in self._steps], scope)
+
+    def _part(self, steps: Sequence[Sequence[ToolCall]], *scopes: Callable[[Trajectory], Trajectory]) -> Trajectory:
+        return Trajectory(steps, captured=self._captured, origin=self.origin, scopes=(*self._scopes, *scopes))
 
     @property
     def trajectory(self) -> Trajectory:
@@ -394,10 +452,22 @@ class Trajectory(Sequence[ToolCall]):
         return len(self._calls)
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, Trajectory):
-            return self._content() == other._content()
-        expectation = self.expectation(other)
-        return NotImplemented if expectation is None else _asked(expectation, self)
+        asked = other if isinstance(other, Trajectory) else self.expectation(other)
+        return NotImplemented if asked is None else _heard(self, "==", asked)
+
+    def holds(self, op: Literal["==", "in"], asked: Any) -> bool:
+        """Whether it is equal to another trajectory, fits this expectation, or has this call in it.
+
+        Raises:
+            NothingCaptured: there is no evidence at all.
+        """
+        if isinstance(asked, Trajectory):
+            return self._content() == asked._content()
+        if op == "==":
+            return asked.mismatch(self) is None
+        if not self.captured:
+            raise NothingCaptured
+        return self.count(asked) > 0
 
     def _content(self) -> list[list[str]]:
         """What counts when two are compared: names and arguments, step by step, in no order inside a step."""
@@ -409,9 +479,7 @@ class Trajectory(Sequence[ToolCall]):
     __hash__ = None  # type: ignore[assignment]  # It compares with values that have no hash of their own.
 
     def __contains__(self, wanted: object) -> bool:
-        if not self.captured:
-            raise NothingCaptured
-        return self.count(wanted) > 0
+        return _heard(self, "in", wanted)
 
     def count(self, wanted: object) -> int:
         """How many calls are as expected; `wanted` is what `in` takes: a tool's name or `call(...)`."""

@@ -13,11 +13,11 @@ PACKAGE = Path(__file__).resolve().parent.parent / "pytest_agentops"
 
 LAYERS = [
     ["plugin", "cli", "testing"],
-    ["explain"],
+    ["explain", "summary"],
     ["cassette", "expect", "housekeeping", "repository"],
     ["journal"],
     ["capture", "tape"],
-    ["assembly", "settings", "stubs"],
+    ["assembly", "mutation", "settings", "stubs"],
     ["interaction", "matching", "prompt", "transports"],
     ["redaction", "sandbox", "wire"],
     ["credentials", "exchange", "guard", "prices"],

@@ -18,6 +18,7 @@ from pytest_agentops.capture import judging, owner
 from pytest_agentops.errors import ExpectationError, PromptNotFound, Unjudged
 from pytest_agentops.expect import Expectation, Mismatch, Subject
 from pytest_agentops.prompt import Prompt
+from pytest_agentops.trace import again
 
 if TYPE_CHECKING:
     from referencing import Resource
@@ -337,6 +338,8 @@ class Judged(Expectation):
         asked = _question(response), str(response)
         verdicts = self._verdicts.setdefault(owner(stray=False) or _NOWHERE, {})
         if asked not in verdicts:
+            if again.get():
+                raise Unjudged(f"{self!r} was not asked of this response, and no model is asked again")
             verdicts[asked] = self._asked(*asked)
         return verdicts[asked]
 
