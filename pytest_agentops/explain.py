@@ -17,7 +17,7 @@ from pytest_agentops.errors import SecretFound, UnknownFigure, did_you_mean
 from pytest_agentops.exchange import Exchange, Request
 from pytest_agentops.expect import Expectation, Held, Mismatch, NotEither, NotEvery, Subject
 from pytest_agentops.expect.budgets import Budget, OverBudget
-from pytest_agentops.expect.calls import ExpectedCall
+from pytest_agentops.expect.calls import ExpectedCall, content
 from pytest_agentops.expect.responses import NotJudged, NotSchema, NotSimilar
 from pytest_agentops.expect.trajectories import (
     Before,
@@ -39,10 +39,13 @@ from pytest_agentops.expect.trajectories import (
 from pytest_agentops.guard import Refusal
 from pytest_agentops.matching import ABSENT, Cause, Change
 from pytest_agentops.mutation import Mutant
-from pytest_agentops.trace import ModelCall, ResponseText, Step, ToolCall, Trace, Trajectory
+from pytest_agentops.trace import Comparison, ModelCall, ResponseText, Step, ToolCall, Trace, Trajectory
 from pytest_agentops.volatile import Volatile, json_path
 
 _WIDTH = 100
+_CUT = 8
+"""Lines of an explanation after which pytest cuts it."""
+_COLUMN = 56
 _MOST_ROWS = 6
 """Rows of a comparison that are shown whole: pytest cuts an explanation after eight lines."""
 
@@ -58,6 +61,50 @@ def mismatch_lines(mismatch: Mismatch, *, whole: bool = False) -> Iterator[str]:
     yield f"{_side(mismatch.subject)} == {_cut(repr(mismatch.expectation), 3 * _WIDTH)}"
     lines = _indented(_reasons(mismatch))
     yield from lines if whole else _shortened(lines)
+
+
+def whole_lines(comparison: Comparison) -> Iterator[str]:
+    """The whole story of a comparison that failed, where the explanation that pytest cuts does not hold it."""
+    asked, subject = comparison.asked, comparison.subject
+    mismatch = asked.mismatch(subject) if isinstance(asked, Expectation) and comparison.op == "==" else None
+    if mismatch is None:
+        return
+    lines = list(mismatch_lines(mismatch, whole=True))
+    aligned = [found for found in _leaves(mismatch) if isinstance(found, NotExactly) and len(found.rows) > 1]
+    if len(lines) > _CUT or aligned:
+        yield from lines if not aligned or len(aligned) < len(list(_leaves(mismatch))) else lines[:2]
+    for found in aligned:
+        yield from _indented(_side_by_side(found.rows))
+
+
+def _leaves(mismatch: Mismatch) -> Iterator[Mismatch]:
+    """The mismatches that a mismatch is made of."""
+    if isinstance(mismatch, NotEvery | NotEither):
+        for found in mismatch.found:
+            yield from _leaves(found)
+    else:
+        yield mismatch
+
+
+def _side_by_side(rows: Sequence[Row]) -> Iterator[str]:
+    """Expected and actual calls, aligned with the fewest edits."""
+    pairs = [(repr(row.expected) if row.expected else "", _shown(row.actual) if row.actual else "") for row in rows]
+    width = min(_COLUMN, max(len(expected) for expected, _ in [("expected", ""), *pairs]))
+    yield f"  {'expected':<{width}}  actual"
+    lines = []
+    for row, (expected, actual) in zip(rows, pairs, strict=True):
+        mark = " " if row.agrees else "-" if row.actual is None else "+" if row.expected is None else "~"
+        step = f"  (step {row.actual.step})" if row.actual else ""
+        lines.append(f"{mark} {_cut(expected, width):<{width}}  {_cut(actual, _COLUMN)}{step}".rstrip())
+    for mark, group in itertools.groupby(lines, key=lambda line: line[0]):
+        stretch = list(group)
+        if len(stretch) > _MOST_ROWS:
+            hidden = f"  ... {len(stretch) - 4} more {_MARKS[mark]}"
+            stretch[2:-2] = [hidden]
+        yield from stretch
+
+
+_MARKS = {" ": "as expected", "-": "missing", "+": "not expected", "~": "with other arguments"}
 
 
 def _shortened(lines: Iterable[str]) -> Iterator[str]:
@@ -227,9 +274,43 @@ def _closest(wanted: Sequence[ExpectedCall], call: ToolCall) -> Iterator[str]:
     same_name = [each for each in wanted if each.name == call.name]
     if same_name:
         nearest = min(same_name, key=lambda each: len(each.mismatches(call) or ()))
-        yield from (f"  {difference}" for difference in nearest.mismatches(call) or ())
+        yield from _indented(_differing(nearest, call))
     elif near := did_you_mean(call.name, [each.name for each in wanted]):
         yield f"  {call.name!r}{near}"
+
+
+def _differing(wanted: ExpectedCall, call: ToolCall) -> Iterator[str]:
+    """Where a call is not as expected; of two lists of plain values, which items are too many or too few."""
+    for difference in wanted.mismatches(call) or ():
+        yield str(difference)
+        expected, actual = difference.expected, difference.actual
+        if isinstance(expected, list | tuple) and isinstance(actual, list) and _plain(expected):
+            yield from _indented(_item_lines(list(expected), actual))
+
+
+def _plain(value: object) -> bool:
+    try:
+        content(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _item_lines(expected: list[Any], actual: list[Any]) -> Iterator[str]:
+    from deepdiff import DeepDiff
+
+    found = [change for changes in DeepDiff(expected, actual).tree.values() for change in changes]
+    for change in found[:_MOST_ROWS]:
+        place = "".join(f"[{part!r}]" for part in change.path(output_format="list"))
+        was, now = change.t1, change.t2
+        if change.report_type in ("iterable_item_added", "dictionary_item_added"):
+            yield f"{place} is not expected: {_cut(repr(now), _WIDTH)}"
+        elif change.report_type in ("iterable_item_removed", "dictionary_item_removed"):
+            yield f"{place} is missing: {_cut(repr(was), _WIDTH)}"
+        else:
+            yield f"{place}: expected {_cut(repr(was), _WIDTH)}, got {_cut(repr(now), _WIDTH)}"
+    if len(found) > _MOST_ROWS:
+        yield f"and {len(found) - _MOST_ROWS} more"
 
 
 def _unpaired(mismatch: Unpaired) -> Iterator[str]:
@@ -244,7 +325,7 @@ def _unpaired(mismatch: Unpaired) -> Iterator[str]:
             nearest = min(same_name, key=lambda call: len(wanted.mismatches(call) or ()))
             del free[id(nearest)]
             yield f"~ {_shown(nearest)} (step {nearest.step})"
-            yield from (f"    {difference}" for difference in wanted.mismatches(nearest) or ())
+            yield from _indented(_indented(_differing(wanted, nearest)))
         else:
             yield f"- {wanted!r}{did_you_mean(wanted.name, (call.name for call in free.values()))}"
     extra = [call for call in mismatch.extra if id(call) in free]
@@ -345,7 +426,7 @@ def _row(row: Row, hints: Mapping[int, str]) -> Iterator[str]:
         yield f"  {_shown(row.actual)}"
     else:
         yield f"~ {_shown(row.actual)}"
-        yield from (f"    {difference}" for difference in row.expected.mismatches(row.actual) or ())
+        yield from _indented(_indented(_differing(row.expected, row.actual)))
 
 
 def _out_of_order(mismatch: NotInOrder) -> Iterator[str]:
@@ -379,7 +460,7 @@ def _nowhere(wanted: ExpectedCall, trajectory: Trajectory) -> Iterator[str]:
     yield f"{wanted.name!r} was called {_times(same_name)}, never {how}"
     closest = min(same_name, key=lambda call: len(wanted.mismatches(call) or ()))
     yield f"closest: {_shown(closest)}"
-    yield from (f"  {difference}" for difference in wanted.mismatches(closest) or ())
+    yield from _indented(_differing(wanted, closest))
 
 
 def _happened(trajectory: Trajectory) -> str:
@@ -647,6 +728,8 @@ def trace_lines(trace: Trace) -> Iterator[str]:
         yield "nothing was captured: no HTTP request was seen"
         return
     yield totals(trace)
+    for render in dict.fromkeys((render.name, render.version) for render in trace.prompts):
+        yield f"  prompt {render[0]} {render[1] or '(no version)'}"
     for step in trace.steps:
         yield from _indented(_step(step))
     for finding in trace.findings:

@@ -84,9 +84,12 @@ class _Run:
     comparisons: list[Comparison] | None = None
     """The comparisons that the test made, where its mutants are to be judged by them."""
     survey: Survey | None = None
+    last: Comparison | None = None
+    """The last comparison that the test made."""
 
     def compared(self, comparison: Comparison) -> None:
         """Hear of a comparison that the test made."""
+        self.last = comparison
         if self.comparisons is not None:
             self.comparisons.append(comparison)
         ask = getattr(comparison.asked, "caveat", None)  # Only an expectation has one.
@@ -332,6 +335,8 @@ def pytest_runtest_makereport(
     run.skipped |= report.skipped and not xfailed
     if report.failed:
         _explain_miss(item, call, report)
+        if run.last is not None and call.excinfo is not None and call.excinfo.errisinstance(AssertionError):
+            report.sections += [("agentops: the comparison", text)] if (text := _whole_story(run.last)) else []
         report.sections.append(("agentops", "\n".join(_section(item, run))))
     if report.when == "teardown":
         # What stands in a report's dict travels from xdist's workers to the controller.
@@ -480,6 +485,12 @@ def _explain_miss(item: pytest.Item, call: pytest.CallInfo[None], report: pytest
 def _is_under(path: object, root: Path) -> bool:
     place = Path(str(path))
     return place.is_relative_to(root) and "site-packages" not in place.parts
+
+
+def _whole_story(comparison: Comparison) -> str:
+    from pytest_agentops.explain import whole_lines
+
+    return "" if comparison.holds else "\n".join(whole_lines(comparison))
 
 
 def _section(item: pytest.Item, run: _Run) -> Generator[str, None, None]:

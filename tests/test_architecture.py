@@ -50,6 +50,7 @@ INSIDE_A_FOLDER = {
 WEIGHT = {
     "aiohttp": {"stubs"},  # Each of these only where its client is imported already.
     "anyio": {"transports"},  # httpx and httpx2 bring it, and only their clients lead there.
+    "deepdiff": {"explain"},
     "filelock": {"cassette", "journal"},
     "genai_prices": {"prices"},
     "httpx": set(),  # Found by name, where they are installed, while a recording is open.

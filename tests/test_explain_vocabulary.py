@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
@@ -167,4 +169,26 @@ def test_calls_and_response_are_explained_together():
         "    what differs, expected as [-old-], answered as {+new+}:",
         "      [-It is on its way.-]{+Refused.+}",
         "    the response: 'Refused.'",
+    ]
+
+
+def test_lists_of_other_lengths_are_told_item_by_item():
+    wanted = exactly(call("plan", steps=["look", "pay", "tell"], tags=[re.compile("a")]))
+    trajectory = run(ToolCall("plan", {"steps": ["look", "ask", "pay"], "tags": ["a", "b"]}))
+    longer = run(ToolCall("plan", {"steps": ["look", "ask", "pay", "tell"], "tags": ["a"]}))
+
+    assert explained("==", trajectory, wanted) == [
+        "trajectory == [call('plan', steps=['look', 'pay', 'tell'], tags=[re.compile('a')])]",
+        "  calls: 1 with other arguments",
+        "  ~ plan(steps=['look', 'ask', 'pay'], tags=['a', 'b'])",
+        "      steps[1]: expected 'pay', got 'ask'",
+        "      steps[2]: expected 'tell', got 'pay'",
+        "      tags: expected [re.compile('a')], got ['a', 'b']",
+    ]
+    assert explained("==", longer, wanted) == [
+        "trajectory == [call('plan', steps=['look', 'pay', 'tell'], tags=[re.compile('a')])]",
+        "  calls: 1 with other arguments",
+        "  ~ plan(steps=['look', 'ask', 'pay', 'tell'], tags=['a'])",
+        "      steps: expected ['look', 'pay', 'tell'], got ['look', 'ask', 'pay', 'tell']",
+        "        [1] is not expected: 'ask'",
     ]

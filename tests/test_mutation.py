@@ -142,8 +142,8 @@ def test_bare_names_notice_names_and_no_arguments():
         (lambda run: run.turns[0].trajectory == in_order("lookup", "verify"),
          "dropped lookup, renamed lookup, dropped verify, renamed verify, swapped lookup"),
         (lambda run: run.trajectory.turn(0) == ["lookup", "verify"],
-         "dropped lookup, doubled lookup, renamed lookup, dropped verify, doubled verify, renamed verify, "
-         "swapped lookup, added wipe"),
+         ("dropped lookup, doubled lookup, renamed lookup, dropped verify, doubled verify, renamed verify, "
+          "swapped lookup, added wipe")),
     ],
 )  # fmt: skip
 def test_what_a_comparison_sees(test, seen):

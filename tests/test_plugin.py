@@ -1267,3 +1267,49 @@ def test_what_held_without_having_been_put_to_the_test_is_listed(project):
         "agentops: test_it.py::test_it: never('wipe') could not have failed: no model was offered any tool",
         "agentops: test_it.py::test_it: before('a', 'b') holds since 'b' was never called: no model was offered a tool 'b'",
     ]
+
+
+# --- the whole story -------------------------------------------------------------------------------------------------
+
+
+def test_a_comparison_that_failed_stands_side_by_side_in_our_section(project):
+    project.write(
+        "test_it.py",
+        """
+        from pytest_agentops import call, never
+        from pytest_agentops.trace import ModelCall, ToolCall, Trace
+        import pytest
+
+        LOOKS = [ToolCall("look", {"page": page}, step=page) for page in range(20)]
+        LAST = ToolCall("pay", {"amount": 3}, step=20)
+        CALLS = [ModelCall(str(call.step), "openai", "m", tool_calls=(call,)) for call in [*LOOKS, LAST]]
+        TRACE = Trace(tuple(CALLS), exchanges=21)
+
+        @pytest.mark.agentops
+        def test_aligned():
+            assert TRACE.trajectory == [*["look"] * 10, "ask", *["look"] * 10, call("pay", amount=4)]
+
+        @pytest.mark.agentops
+        def test_short():
+            assert TRACE.trajectory == never("pay")
+        """,
+    )
+
+    run = project.run("-p", "no:randomly")
+
+    assert run.outcomes == {"failed": 2}
+    assert run.stdout.count("agentops: the comparison") == 1
+    told = run.stdout.partition("agentops: the comparison")[2].splitlines()[1:]
+    assert told[1:12] == [
+        "  calls: 20 as expected, 1 missing, 1 with other arguments",
+        "    expected               actual",
+        "    'look'                 look(page=0)  (step 0)",
+        "    'look'                 look(page=1)  (step 1)",
+        "    ... 6 more as expected",
+        "    'look'                 look(page=8)  (step 8)",
+        "    'look'                 look(page=9)  (step 9)",
+        "  - 'ask'",
+        "    'look'                 look(page=10)  (step 10)",
+        "    'look'                 look(page=11)  (step 11)",
+        "    ... 6 more as expected",
+    ]

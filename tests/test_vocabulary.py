@@ -8,7 +8,7 @@ from itertools import permutations, product
 
 import dirty_equals as dirty
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pytest_agentops import (
@@ -35,7 +35,7 @@ from pytest_agentops.errors import ExpectationError, NeverHeld, NothingCaptured
 from pytest_agentops.exchange import Exchange, Request, Response
 from pytest_agentops.expect import Not
 from pytest_agentops.expect.calls import ExpectedCall
-from pytest_agentops.expect.patterns import OneOf, Optional, Repeated
+from pytest_agentops.expect.patterns import Group, OneOf, Optional, Repeated, groups
 from pytest_agentops.trace import Message, ModelCall, ResponseText, ToolCall, Trace, Trajectory
 from tests.test_expect import expected_calls, meets, runs, runs_with_expectations
 from tests.test_explain import run
@@ -123,6 +123,7 @@ elements = st.recursive(
     lambda inner: st.one_of(
         st.lists(inner, min_size=1, max_size=2).map(lambda some: optional(*some)),
         st.lists(inner, min_size=1, max_size=2).map(lambda some: one_of(*some)),
+        st.lists(expected_calls, min_size=1, max_size=3).map(lambda some: any_order(*some).as_element()),
         st.builds(
             lambda each, least, more: repeated(each, least, None if more is None else least + more),
             inner,
@@ -142,6 +143,8 @@ def spelled_out(each: object, most: int) -> set[tuple[ExpectedCall, ...]]:
         return Sequences([(), *all_spelled_out(each.elements, most)])
     if isinstance(each, OneOf):
         return Sequences([one for part in each.elements for one in spelled_out(part, most)])
+    if isinstance(each, Group):
+        return Sequences(one for one in permutations(each.calls) if len(one) <= most)
     assert isinstance(each, Repeated)
     inner, found = spelled_out(each.element, most), Sequences()
     upper = most + each.least if each.most is None else each.most
@@ -179,9 +182,55 @@ def test_a_pattern_holds_when_one_of_the_sequences_it_stands_for_does(made, patt
 @settings(max_examples=300, deadline=None)
 @given(runs(2).filter(lambda made: len(made) <= 4), st.lists(elements, min_size=1, max_size=3))
 def test_a_pattern_is_in_order_when_one_of_the_sequences_it_stands_for_is(made, pattern):
+    assume(not list(groups(pattern)))
     assert (made == in_order(*pattern)) == any(
         not one or made == in_order(*one) for one in all_spelled_out(pattern, len(made))
     )
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    runs(2).filter(lambda made: len(made) <= 5),
+    st.lists(expected_calls, max_size=2),
+    st.lists(expected_calls, min_size=2, max_size=3),
+    st.lists(expected_calls, max_size=2),
+)
+def test_calls_together_inside_a_pattern_are_in_one_step(made, before, inner, after):
+    in_steps = [[(call, index) for call in step] for index, step in enumerate(made.steps)]
+    orders = ([pair for step in chosen for pair in step] for chosen in product(*map(permutations, in_steps)))
+    wanted = [*before, *inner, *after]
+
+    def fits(order: list[tuple[ToolCall, int]], wanted: list[ExpectedCall]) -> bool:
+        steps = {index for _, index in order[len(before) : len(before) + len(inner)]}
+        return len(order) == len(wanted) and len(steps) == 1 and all(map(meets, wanted, [call for call, _ in order]))
+
+    holds = any(fits(order, wanted) for order in orders)
+
+    assert (made == exactly(*before, together(*inner), *after)) == holds
+
+
+def test_groups_inside_a_pattern():
+    pattern = exactly("look", any_order("ask", "check"), together("pay", "mail"))
+
+    assert run("look", "check", "ask", ["mail", "pay"]) == pattern
+    assert run("look", ["check", "ask"], ["pay", "mail"]) == pattern
+    assert run("look", "check", "ask", "pay", "mail") != pattern
+    assert run("look", "check", "check", ["pay", "mail"]) != pattern
+    assert run("look", ["check", "ask", "pay"], "mail") != pattern
+    assert repr(pattern) == "['look', any_order('ask', 'check'), together('pay', 'mail')]"
+
+
+@pytest.mark.parametrize(
+    "wrong", [lambda: exactly(includes("a")), lambda: exactly(only("a")), lambda: exactly(any_order())]
+)
+def test_what_has_no_meaning_inside_a_pattern_is_an_error(wrong):
+    with pytest.raises(ExpectationError, match=r"stands for itself|expects nothing"):
+        wrong()
+
+
+def test_in_order_takes_no_groups():
+    with pytest.raises(ExpectationError, match="in_order takes no together"):
+        in_order("a", optional(together("b", "c")))
 
 
 @thorough

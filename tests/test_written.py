@@ -44,6 +44,8 @@ WRITTEN = [
     ("only: [{call: a, by_provider: true}, {call: b, failing: true}]", only(call("a").by_provider(), call("b").failing())),
     ("only_tools: [a, b]", only_tools("a", "b")),
     ("together: [a, b]", together("a", "b")),
+    ("exactly: [a, {any_order: [b, {call: c, arguments: {x: 1}}]}, {together: [d, e]}]",
+     exactly("a", any_order("b", call("c", x=1)), together("d", "e"))),
     ("never: [a]", never("a")),
     ("at_least: {times: 2, call: a}", at_least(2, "a")),
     ("at_most: {times: 0, call: a, arguments: {x: [1]}}", at_most(0, call("a", x=[1]))),

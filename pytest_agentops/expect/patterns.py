@@ -1,4 +1,4 @@
-"""What `exactly` and `in_order` take apart from plain calls: optional, one of several, repeated.
+"""What `exactly` and `in_order` take apart from plain calls: optional, one of several, repeated, in any order.
 
 A pattern is read by its derivatives (Antimirov 1996): from what is still to come, which calls may be next, and what is
 to come after each. So choices are never made too early, as a greedy reader makes them.
@@ -52,7 +52,24 @@ class Repeated:
         return f"repeated({self.element!r}, {self.least}, {self.most})"
 
 
-Element: TypeAlias = "ExpectedCall | int | Optional | OneOf | Repeated"
+@dataclass(frozen=True)
+class Group:
+    """Several calls in whatever order: what `any_order` and `together` are inside `exactly`."""
+
+    calls: tuple[ExpectedCall | int, ...]
+    in_one_step: bool
+    begun: bool = False
+    """Whether one of them was met, so that the others must be in the same step where all must."""
+
+    @property
+    def word(self) -> str:
+        return "together" if self.in_one_step else "any_order"
+
+    def __repr__(self) -> str:
+        return f"{self.word}({', '.join(map(repr, self.calls))})"
+
+
+Element: TypeAlias = "ExpectedCall | int | Optional | OneOf | Repeated | Group"
 """While it is read, a call stands as its number in the pattern, which has a hash."""
 
 
@@ -62,7 +79,21 @@ def element(wanted: object) -> Element:
     Raises:
         ExpectationError: it is none of these.
     """
-    return wanted if isinstance(wanted, Optional | OneOf | Repeated) else expected_call(wanted)
+    if isinstance(wanted, Optional | OneOf | Repeated | Group):
+        return wanted
+    inside = getattr(wanted, "as_element", None)  # An expectation that also has a meaning inside another one.
+    return inside() if inside is not None else expected_call(wanted)
+
+
+def groups(elements: Sequence[Element]) -> Iterator[Group]:
+    """The groups in a pattern."""
+    for each in elements:
+        if isinstance(each, Group):
+            yield each
+        elif isinstance(each, Optional | OneOf):
+            yield from groups(each.elements)
+        elif isinstance(each, Repeated):
+            yield from groups([each.element])
 
 
 def optional(*wanted: object) -> Optional:
@@ -133,6 +164,11 @@ class Pattern:
             return replace(each, element=self._numbered(each.element))
         if isinstance(each, Optional | OneOf):
             return replace(each, elements=tuple(map(self._numbered, each.elements)))
+        if isinstance(each, Group):
+            return replace(each, calls=tuple(sorted(self._number(inner) for inner in each.calls)))
+        return self._number(each)
+
+    def _number(self, each: Element) -> int:
         assert isinstance(each, ExpectedCall)
         number = self._numbers.setdefault(class_of(each), len(self.calls))
         if number == len(self.calls):
@@ -149,6 +185,8 @@ def _may_end(state: State) -> bool:
 
 
 def _nullable(each: Element) -> bool:
+    if isinstance(each, Group):
+        return not each.calls
     if isinstance(each, Repeated):
         return each.least == 0 or _nullable(each.element)
     return isinstance(each, Optional) or (isinstance(each, OneOf) and any(map(_nullable, each.elements)))
@@ -171,10 +209,26 @@ def _derived(each: Element) -> Iterator[tuple[int, State]]:
     elif isinstance(each, OneOf):
         for alternative in each.elements:
             yield from _derived(alternative)
+    elif isinstance(each, Group):
+        for index, number in enumerate(each.calls):
+            if index == 0 or number != each.calls[index - 1]:
+                others = each.calls[:index] + each.calls[index + 1 :]
+                yield _numbered(number), (replace(each, calls=others, begun=True),) if others else ()
     elif isinstance(each, Repeated) and each.most != 0:
         again = replace(each, least=max(each.least - 1, 0), most=None if each.most is None else each.most - 1)
         for number, rest in _derived(each.element):
             yield number, (*rest, again)
+
+
+def _numbered(each: ExpectedCall | int) -> int:
+    assert isinstance(each, int)
+    return each
+
+
+def _may_rest(state: State) -> bool:
+    """Whether a step may end here: no call that has to be in the same step is still to come."""
+    first = state[0] if state else None
+    return not (isinstance(first, Group) and first.begun and first.in_one_step)
 
 
 @dataclass(frozen=True)
@@ -209,7 +263,8 @@ def read_exactly(pattern: Pattern, steps: Sequence[Sequence[ToolCall]]) -> Stuck
         while todo:
             state, left = todo.pop()
             if not any(left):
-                after.add(state)
+                if _may_rest(state):
+                    after.add(state)
                 continue
             for number, rest in _next(state):
                 for kind, having in enumerate(left):

@@ -14,10 +14,12 @@ from pytest_agentops.expect.calls import ExpectedCall, content, expected_call
 from pytest_agentops.expect.pairing import fitting, pairing, unpaired
 from pytest_agentops.expect.patterns import (
     Element,
+    Group,
     Pattern,
     Stuck,
     count,
     element,
+    groups,
     read_exactly,
     read_in_order,
 )
@@ -147,6 +149,17 @@ class Unordered(OfCalls):
         missing, extra = missing if self.all_happened else (), extra if self.nothing_else else ()
         return Unpaired(self, trajectory, agreeing, missing, extra, free) if missing or extra else None
 
+    def as_element(self) -> Group:
+        """What it is inside `exactly`.
+
+        Raises:
+            ExpectationError: it is of another kind, which has no meaning there, or expects nothing.
+        """
+        if not self.all_happened or not self.nothing_else:
+            raise ExpectationError(f"{self!r} stands for itself, not inside another one; combine the two with &")
+        _at_least_one(f"{self.word}", self.calls)
+        return Group(self.calls, in_one_step=False)
+
     def __repr__(self) -> str:
         return f"{self.word}({', '.join(map(repr, self.calls))})"
 
@@ -201,6 +214,10 @@ class Together(OfCalls):
                 return None
             best = max(best, (paired, step), key=lambda each: each[0])
         return NotTogether(self, trajectory, *best)
+
+    def as_element(self) -> Group:
+        """What it is inside `exactly`."""
+        return Group(self.calls, in_one_step=True)
 
     def __repr__(self) -> str:
         return f"together({', '.join(map(repr, self.calls))})"
@@ -382,7 +399,7 @@ def exactly(*calls: object) -> Exactly:
     """These calls, in this order, nothing else; calls of one step may come in any order.
 
     A plain list stands for the same. Add `& in_order(a, b)` where one must wait for the other. Besides calls it takes
-    `optional(...)`, `one_of(...)` and `repeated(...)`.
+    `optional(...)`, `one_of(...)`, `repeated(...)`, `any_order(...)` and `together(...)`.
 
     Raises:
         ExpectationError: something is neither the name of a tool nor `call(...)` nor one of these.
@@ -399,7 +416,13 @@ def in_order(*calls: object) -> InOrder:
         ExpectationError: nothing is given, or something that is none of these.
     """
     _at_least_one("in_order", calls)
-    return InOrder(tuple(map(element, calls)))
+    elements = tuple(map(element, calls))
+    for group in groups(elements):
+        raise ExpectationError(
+            f"in_order takes no {group!r}, since each call of it has to be in a later step than the one before\n"
+            "  write one in_order for each way, joined by &, or exactly, which takes it"
+        )
+    return InOrder(elements)
 
 
 def any_order(*calls: object) -> Unordered:

@@ -20,7 +20,7 @@ from pytest_agentops import document
 from pytest_agentops.errors import ExpectationError, did_you_mean
 from pytest_agentops.expect import Either, Every, Expectation, Not
 from pytest_agentops.expect.calls import ANYTHING, ExpectedCall, call
-from pytest_agentops.expect.patterns import Element, OneOf, Optional, Repeated, one_of, optional, repeated
+from pytest_agentops.expect.patterns import Element, Group, OneOf, Optional, Repeated, one_of, optional, repeated
 from pytest_agentops.expect.responses import Judged, MatchesSchema, SimilarTo, judged, matches_schema, similar_to
 from pytest_agentops.expect.trajectories import (
     Before,
@@ -130,14 +130,21 @@ def _elements(said: object, where: str) -> list[Element]:
 
 
 def _element(data: object, where: str) -> Element:
-    if isinstance(data, Mapping) and set(data) <= {"optional", "one_of", "repeated"}:
-        word, said = _one(data, where, ("optional", "one_of", "repeated"), "one part of a pattern")
+    if isinstance(data, Mapping) and set(data) <= set(_PARTS):
+        word, said = _one(data, where, _PARTS, "one part of a pattern")
+        if word in ("any_order", "together"):
+            calls = _calls(said, f"{where}.{word}")
+            return (any_order(*calls) if word == "any_order" else together(*calls)).as_element()
         if word == "repeated":
             given = _fields(said, f"{where}.repeated", "of", ("min", "max"))
             return repeated(_element(given["of"], f"{where}.repeated.of"), given.get("min", 1), given.get("max"))
         inner = _elements(said, f"{where}.{word}")
         return optional(*inner) if word == "optional" else one_of(*inner)
     return _call(data, where)
+
+
+_PARTS = ("optional", "one_of", "repeated", "any_order", "together")
+"""What stands inside a pattern besides calls."""
 
 
 def _calls(said: object, where: str) -> list[ExpectedCall]:
@@ -314,6 +321,8 @@ def _written(each: Element) -> Any:
             return {"one_of": [_written(inner) for inner in each.elements]}
         case Repeated():
             return {"repeated": {"of": _written(each.element), "min": each.least, "max": each.most}}
+        case Group():
+            return {each.word: [_written(inner) for inner in each.calls]}
     assert isinstance(each, ExpectedCall)
     data = _call_written(each)
     return data["call"] if len(data) == 1 else data
