@@ -1,4 +1,4 @@
-"""One prompt file: front matter, messages, inputs, render.
+"""One prompt file: front matter, inputs, messages, requests.
 
 The format is Prompty v2 (Markdown body, YAML front matter, Jinja2, role markers), rendered more strictly: roles are
 compiled when the file is parsed and never looked for in rendered text, and nothing missing renders as nothing.
@@ -9,35 +9,32 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import secrets
-from collections.abc import Callable, Iterator, Mapping
-from contextvars import ContextVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from pytest_agentops import kinds
 from pytest_agentops.errors import PromptError, PromptInputError, PromptNotFound, PromptSyntaxError, did_you_mean
+from pytest_agentops.kinds import Field
 from pytest_agentops.trace import Render
 
 if TYPE_CHECKING:
-    from jinja2 import Environment, Template, nodes
+    from pytest_agentops.body import Body, Part, Segment
 
-ROLES = ("system", "developer", "user", "assistant", "tool")
+MOST_CHARACTERS = 1_000_000
+"""A file with more is no prompt."""
 
-_MARKER = re.compile(
-    r"(?s:\{%[-+]?\s*raw\s*[-+]?%\}.*?\{%[-+]?\s*endraw\s*[-+]?%\}|\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\})"
-    rf"|^[ \t]*(?P<role>{'|'.join(ROLES)}):[ \t]*$",
-    re.MULTILINE | re.IGNORECASE,
-)
-"""A role marker, or a stretch of Jinja2 that is passed over: a line of `{% raw %}` is text, whatever it says."""
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*$\n?", re.MULTILINE | re.DOTALL)
+_CONFLICT = re.compile(r"^<{7} .*?^={7}$.*?^>{7} ", re.MULTILINE | re.DOTALL)
+_VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?")
 _SEEN_BY_MODELS = ("model", "outputs", "tools")
-
-_nonce: ContextVar[str] = ContextVar("agentops_role_nonce")
 
 Source = Callable[[str], str]
 """Gives the text of the file with this name, such as `_shared/safety`; raises `PromptNotFound`."""
+
+Api = Literal["chat", "responses"]
 
 
 @dataclass(frozen=True)
@@ -53,15 +50,16 @@ observers: list[Callable[[Rendered], None]] = []
 
 
 @dataclass(frozen=True)
-class Input:
-    """One input that a prompt declares."""
+class Segmented:
+    """One rendered message, with each stretch of its text and where it came from."""
 
-    name: str
-    kind: str = "string"
-    default: Any = None
-    required: bool = True
-    trust: str = "trusted"
-    description: str = ""
+    role: str
+    segments: tuple[Segment, ...]
+
+    @property
+    def text(self) -> str:
+        """The whole text."""
+        return "".join(segment.text for segment in self.segments)
 
 
 @dataclass(frozen=True)
@@ -86,8 +84,11 @@ class Prompt:
         """The prompt of this file.
 
         Raises:
-            PromptSyntaxError: the front matter is no YAML mapping, or the body no Jinja2.
+            PromptSyntaxError: the front matter is no YAML mapping or declares what means nothing, or the body is no
+                Jinja2; the message names the line.
+            PromptNotFound: it includes a file that is not there.
         """
+        _check_text(text, path)
         found = _FRONT_MATTER.match(text)
         if text.partition("\n")[0].rstrip() == "---" and not found:
             raise PromptSyntaxError(f"{path}:1: the front matter opens with --- and is never closed by another ---")
@@ -95,28 +96,29 @@ class Prompt:
         body = text[found.end() :] if found else text
         body_line = text[: found.end()].count("\n") + 1 if found else 1
         prompt = cls(name, text, path, source, front_matter, body, body_line)
-        _ = prompt.inputs, prompt._template, prompt._partials
+        prompt._check()
         return prompt
 
     @property
     def version(self) -> str | None:
-        """The version that its author claims."""
+        """The semantic version that its author claims, such as `1.3.0`."""
         version = self.front_matter.get("version")
         return None if version is None else str(version)
 
     @property
-    def inputs(self) -> Mapping[str, Input]:
-        """The declared inputs by name."""
-        declared = self.front_matter.get("inputs") or {}
-        if not isinstance(declared, Mapping):
-            raise PromptSyntaxError(f"{self.path}: inputs must be a mapping from names, not {_kind(declared)}")
-        return {str(name): self._input(str(name), given) for name, given in declared.items()}
+    def description(self) -> str:
+        """What its author says that it is for."""
+        return str(self.front_matter.get("description") or "")
 
-    @property
-    def outputs(self) -> Mapping[str, Any]:
-        """The declared outputs."""
-        outputs: Mapping[str, Any] = self.front_matter.get("outputs") or {}
-        return outputs
+    @cached_property
+    def inputs(self) -> Mapping[str, Field]:
+        """The declared inputs by name."""
+        return self._declared("inputs", self.front_matter.get("inputs"))
+
+    @cached_property
+    def outputs(self) -> Mapping[str, Field]:
+        """The declared outputs by name: what the model's JSON has."""
+        return self._declared("outputs", self.front_matter.get("outputs"))
 
     @property
     def model(self) -> Mapping[str, Any]:
@@ -124,7 +126,22 @@ class Prompt:
         model = self.front_matter.get("model") or {}
         return {"id": model} if isinstance(model, str) else model
 
+    @cached_property
+    def tools(self) -> tuple[Tool, ...]:
+        """The tools that the model is offered."""
+        declared = self.front_matter.get("tools") or []
+        if isinstance(declared, Mapping):
+            declared = [{"name": name, **(given or {})} for name, given in declared.items()]
+        if not isinstance(declared, list):
+            raise self._wrong(("tools",), f"tools must be a list of tools, not {kinds.told(declared)}")
+        return tuple(self._tool(given, index) for index, given in enumerate(declared))
+
     @property
+    def partials(self) -> Mapping[str, str]:
+        """The bodies of the files that it includes, directly or not, by name."""
+        return self._body.partials
+
+    @cached_property
     def digest(self) -> str:
         """`sha256:` over what the model can see: model, inputs, outputs, tools, body and the digests of partials.
 
@@ -135,20 +152,24 @@ class Prompt:
             **{key: self.front_matter.get(key) for key in _SEEN_BY_MODELS},
             "inputs": _without_descriptions(self.front_matter.get("inputs"), named=True),
             "body": self.body,
-            "partials": {name: _sha256(text) for name, text in sorted(self._partials.items())},
+            "partials": {name: sha256(text) for name, text in sorted(self.partials.items())},
         }
-        return f"sha256:{_sha256(json.dumps(seen, sort_keys=True, default=str))}"
+        return f"sha256:{sha256(json.dumps(seen, sort_keys=True, default=str))}"
 
-    def messages(self, /, **inputs: Any) -> list[dict[str, str]]:
-        """The chat messages, as the OpenAI API takes them.
+    # What it is used for.
+
+    def messages(self, /, **inputs: Any) -> list[dict[str, Any]]:
+        """The chat messages, as OpenAI's chat completions take them.
+
+        The content of a message is a text; where an image or a file stands in it, a list of parts.
 
         Raises:
-            PromptInputError: an input is missing or unknown.
+            PromptInputError: an input is missing, unknown or of another kind.
             PromptSyntaxError: the body uses a variable that nobody declared.
         """
-        given = self._checked(inputs)
-        messages = [{"role": role, "content": content} for role, content in self._rendered(given)]
-        texts = tuple(message["content"] for message in messages if message["content"].strip())
+        given = self._taken(inputs)
+        messages = list(_messages(self._body.messages(self._values(given)), given, self.inputs, self.path))
+        texts = tuple(text for message in messages for text in _texts(message) if text.strip())
         rendered = Rendered(Render(self.name, self.version, self.digest, _as_json(given)), texts)
         for observer in tuple(observers):
             observer(rendered)
@@ -158,37 +179,134 @@ class Prompt:
         """The text of a prompt with a single message.
 
         Raises:
-            PromptError: the prompt has several messages; use `messages`.
-            PromptInputError: an input is missing or unknown.
+            PromptError: the prompt has several messages, or one with an image; use `messages`.
+            PromptInputError: an input is missing, unknown or of another kind.
             PromptSyntaxError: the body uses a variable that nobody declared.
         """
         messages = self.messages(**inputs)
-        if len(messages) != 1:
+        if len(messages) != 1 or not isinstance(messages[0]["content"], str):
             roles = ", ".join(message["role"] for message in messages) or "none"
             raise PromptError(
-                f"{self.name} renders to {len(messages)} messages ({roles}), and render() is for a single one\n"
+                f"{self.name} renders to {len(messages)} messages ({roles}), and render() is for a single text\n"
                 f"  write prompts[{self.name!r}].messages(...)"
             )
-        return messages[0]["content"]
+        return str(messages[0]["content"])
 
-    def _input(self, name: str, given: Any) -> Input:
-        if isinstance(given, str):
-            given = {"kind": given}
-        if not isinstance(given, Mapping):
-            raise PromptSyntaxError(f"{self.path}: input {name!r} must be a mapping or a kind, not {_kind(given)}")
-        trust = given.get("trust", "trusted")
-        if trust not in ("trusted", "untrusted"):
-            raise PromptSyntaxError(f"{self.path}: input {name!r} has trust {trust!r}; write trusted or untrusted")
-        return Input(
-            name,
-            kind=str(given.get("kind") or given.get("type") or "string"),
-            default=given.get("default"),
-            required=bool(given.get("required", "default" not in given)),
-            trust=trust,
-            description=str(given.get("description") or ""),
+    def segments(self, /, **inputs: Any) -> tuple[Segmented, ...]:
+        """The rendered messages with each stretch of text knowing which inputs it may hold something of.
+
+        What filters and loops make of an input counts as its text; nothing that an input wrote is ever taken for the
+        author's. It is no render: nothing is noted in a trace. Messages and attachments are left out.
+
+        Raises:
+            PromptInputError: an input is missing, unknown or of another kind.
+            PromptSyntaxError: the body uses a variable that nobody declared.
+        """
+        from pytest_agentops.body import Segment
+
+        found = self._body.segments(self._values(self._taken(inputs)))
+        return tuple(
+            Segmented(role, tuple(part for part in parts if isinstance(part, Segment))) for role, parts in found
         )
 
-    def _checked(self, given: Mapping[str, Any]) -> dict[str, Any]:
+    def request(self, /, *, api: Api = "chat", **inputs: Any) -> dict[str, Any]:
+        """The keyword arguments of `client.chat.completions.create`, or of `client.responses.create` for `responses`.
+
+        Model, options, messages, tools and the schema of the outputs, as far as the file declares them.
+
+        Raises:
+            PromptError: the file names no model, or another `api` is asked for.
+            PromptInputError: an input is missing, unknown or of another kind.
+            PromptSyntaxError: the body uses a variable that nobody declared.
+
+        Example:
+            ```python
+            client.chat.completions.create(**prompts["support/triage"].request(company="ACME", ticket=ticket))
+            ```
+        """
+        from pytest_agentops.requests import chat_request, responses_request
+
+        if api not in ("chat", "responses"):
+            raise PromptError(f"api is 'chat' or 'responses', not {api!r}")
+        if not self.model.get("id"):
+            raise PromptError(f"{self.path} names no model\n  add to the front matter: model: {{id: gpt-5-mini}}")
+        return (chat_request if api == "chat" else responses_request)(self, self.messages(**inputs))
+
+    # How it is read.
+
+    def _check(self) -> None:
+        """Read everything once, so that a mistake is told when the file is."""
+        if self.version is not None and not _VERSION.fullmatch(self.version):
+            raise self._wrong(("version",), f"version {self.version} is no semantic version; write it as 1.0.0")
+        if not isinstance(self.model, Mapping) or not isinstance(self.model.get("options") or {}, Mapping):
+            raise self._wrong(("model",), "model is a mapping such as {id: gpt-5-mini, options: {temperature: 0}}")
+        _ = self.inputs, self.outputs, self.tools, self._body
+
+    def _declared(self, key: str, given: Any) -> Mapping[str, Field]:
+        try:
+            return kinds.declared(given, (key,))
+        except kinds.Misdeclared as error:
+            raise self._wrong(error.keys, str(error) if str(error).startswith(key) else f"{key[:-1]} {error}") from None
+
+    def _tool(self, given: Any, index: int) -> Tool:
+        keys = ("tools", index)
+        if not isinstance(given, Mapping):
+            raise self._wrong(keys, f"a tool is a mapping with name and parameters, not {kinds.told(given)}")
+        kind = given.get("kind", given.get("type", "function"))
+        if kind != "function":
+            return Tool(str(given.get("name") or kind), kind=str(kind), raw=given)
+        if not isinstance(given.get("name"), str) or not given["name"]:
+            raise self._wrong(keys, "a function tool needs a name")
+        parameters = given.get("parameters")
+        if (
+            isinstance(parameters, Mapping)
+            and isinstance(parameters.get("properties"), Mapping)
+            and "type" in parameters
+        ):
+            return Tool(
+                given["name"], str(given.get("description") or ""), schema=parameters, strict=given.get("strict")
+            )
+        try:
+            fields = kinds.declared(parameters, (*keys, "parameters"))
+        except kinds.Misdeclared as error:
+            raise self._wrong(error.keys, f"tool {given['name']!r}: {error}") from None
+        return Tool(
+            given["name"],
+            str(given.get("description") or ""),
+            parameters=tuple(fields.values()),
+            strict=given.get("strict"),
+        )
+
+    def check_name(self) -> None:
+        """See that the name which the file gives itself is that of its place.
+
+        Raises:
+            PromptSyntaxError: it is another one.
+        """
+        name = self.front_matter.get("name", self.name)
+        if name not in (self.name, self.name.rpartition("/")[2]):
+            raise self._wrong(
+                ("name",), f"it calls itself {name!r}, and its place says {self.name!r}\n  write name: {self.name}"
+            )
+
+    def _wrong(self, keys: Sequence[str | int], message: str) -> PromptSyntaxError:
+        return PromptSyntaxError(f"{self.path}:{self.line_of(keys)}: {message}")
+
+    def line_of(self, keys: Sequence[str | int]) -> int:
+        """The line of the file on which this key of the front matter stands, such as `("inputs", "tone", "kind")`."""
+        found = _FRONT_MATTER.match(self.text)
+        return _line(found[1], keys) if found else 1
+
+    @cached_property
+    def _body(self) -> Body:
+        from pytest_agentops.body import Body
+
+        return Body(
+            self.name, self.body, path=self.path, line=self.body_line, source=self.source, inputs=tuple(self.inputs)
+        )
+
+    def _taken(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The inputs as their kinds take them, with the defaults of those that are not given."""
         declared = self.inputs
         for name in given:
             if name not in declared:
@@ -202,150 +320,115 @@ class Prompt:
                 f"{self.name} needs {', '.join(map(repr, missing))}\n"
                 f"  write prompts[{self.name!r}].messages({', '.join(f'{name}=...' for name in missing)})"
             )
-        return {name: given.get(name, wanted.default) for name, wanted in declared.items()}
+        taken = {name: kinds.taken(declared[name], value, f"{self.name}: {name}") for name, value in given.items()}
+        # None means not given, unless it is declared to be a value.
+        return {
+            name: wanted.default if taken.get(name) is None and not wanted.nullable else taken.get(name)
+            for name, wanted in declared.items()
+        }
 
-    def _rendered(self, given: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        from jinja2 import TemplateError
+    def _values(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What the body sees of the inputs."""
+        from pytest_agentops.body import Attachment, Messages
+        from pytest_agentops.sandbox import Absent
 
-        from pytest_agentops.sandbox import rendered
-
-        nonce = secrets.token_hex(12)
-        token = _nonce.set(nonce)
-        try:
-            text = rendered(self._template, given)
-        except PromptError:
-            raise
-        except (TemplateError, TypeError, ValueError, LookupError, ArithmeticError, RecursionError) as error:
-            said = f"there is no {error}" if isinstance(error, KeyError) else error
-            raise PromptSyntaxError(f"{self.path}: {self._place(error)}{said}") from error
-        finally:
-            _nonce.reset(token)
-        before, *messages = text.split(f"\x02{nonce}:")
-        if before.strip():
-            yield "system", before.strip("\n")
-        for message in messages:
-            role, _, content = message.partition("\x03")
-            yield role, content.strip("\n")
-
-    def _place(self, error: BaseException) -> str:
-        lines = [
-            frame.tb_lineno for frame in _frames(error) if frame.tb_frame.f_code.co_filename == f"<prompt {self.name}>"
-        ]
-        return f"line {lines[-1] + self.body_line - 1}: " if lines else ""
-
-    @cached_property
-    def _template(self) -> Template:
-        from jinja2 import TemplateSyntaxError
-
-        environment = _environment(self)
-        try:
-            return _compiled(environment, self.body, self.name)
-        except TemplateSyntaxError as error:
-            line = error.lineno + self.body_line - 1
-            raise PromptSyntaxError(f"{self.path}:{line}: {error.message}") from error
-
-    @cached_property
-    def _partials(self) -> Mapping[str, str]:
-        """The files that this one includes, directly or not, by name."""
-        found: dict[str, str] = {}
-
-        def follow(body: str, path: str, above: tuple[str, ...]) -> None:
-            for name in _includes(body, path):
-                if name in above:
-                    raise PromptSyntaxError(f"{self.path}: include cycle: {' -> '.join((*above, name))}")
-                if name not in found:
-                    found[name] = _partial_body(self._partial(name, path))
-                    follow(found[name], name, (*above, name))
-
-        follow(self.body, self.path, (self.name,))
-        return found
-
-    def _partial(self, name: str, included_by: str) -> str:
-        try:
-            return self.source(name)
-        except PromptNotFound as error:
-            raise PromptNotFound(f"{included_by} includes {name!r}: {error}") from None
+        values = dict(given)
+        for name, wanted in self.inputs.items():
+            if given[name] is None and not wanted.nullable:
+                values[name] = Absent(name=name, hint=f"{name!r} was not given, and has no default")
+            elif wanted.kind in kinds.RICH and given[name] is not None:
+                values[name] = (Messages if wanted.kind == "thread" else Attachment)(given[name])
+                values[name].name = name
+        return values
 
 
-def _environment(prompt: Prompt) -> Environment:
-    from jinja2 import FunctionLoader
+@dataclass(frozen=True)
+class Tool:
+    """One tool that a prompt offers to the model."""
 
-    from pytest_agentops.sandbox import sandbox
-
-    environment = sandbox(
-        loader=FunctionLoader(lambda name: _with_roles(_partial_body(prompt.source(name)))),
-        keep_trailing_newline=True,
-        cache_size=0,
-    )
-    environment.globals["__role"] = _role
-    environment.filters["untrusted"] = _fenced
-    return environment
-
-
-def _compiled(environment: Environment, body: str, name: str) -> Template:
-    source = _with_roles(body)
-    code = environment.compile(source, filename=f"<prompt {name}>")
-    return environment.template_class.from_code(environment, code, environment.make_globals(None), None)
+    name: str
+    description: str = ""
+    parameters: tuple[Field, ...] = ()
+    strict: bool | None = None
+    """Whether the arguments must fit the schema; None leaves it to the API."""
+    kind: str = "function"
+    raw: Mapping[str, Any] = field(default_factory=dict)
+    """A tool that is no function, as the file has it: the provider's own, such as its web search."""
+    schema: Mapping[str, Any] | None = None
+    """The JSON schema of the parameters, where the file gives one itself."""
 
 
-def _with_roles(body: str) -> str:
-    """The body with each of the author's role markers turned into a call, on the same line."""
-
-    def compiled(found: re.Match[str]) -> str:
-        return f"{{{{ __role('{found['role'].lower()}') }}}}" if found["role"] else found[0]
-
-    return _MARKER.sub(compiled, body)
+# --- messages --------------------------------------------------------------------------------------------------------
 
 
-def _role(role: str) -> str:
-    return f"\x02{_nonce.get()}:{role}\x03"
+def _messages(
+    rendered: Sequence[tuple[str, Sequence[Part]]], given: Mapping[str, Any], inputs: Mapping[str, Field], path: str
+) -> Iterator[dict[str, Any]]:
+    """The rendered messages, with what stands at their places."""
+    from pytest_agentops.body import Place
+
+    for role, parts in rendered:
+        content: list[Any] = []
+        whole = not any(isinstance(part, Place) for part in parts)
+        for part in parts:
+            if not isinstance(part, Place):
+                content.append(part)
+            elif inputs[part.name].kind == "thread":
+                yield from _message(role, content, whole=False)
+                content = []
+                yield from (dict(each) for each in given[part.name])
+            elif role != "user":
+                raise PromptSyntaxError(
+                    f"{path}: {part.name!r} stands in a message of the {role}; "
+                    "images and files can only stand in one of the user"
+                )
+            else:
+                content.append(_attached(inputs[part.name].kind, given[part.name]))
+        yield from _message(role, content, whole=whole)
 
 
-def _fenced(value: object) -> str:
-    """The text between two delimiters that it cannot close, since it does not contain them."""
-    text = str(value)
-    # The same text gets the same fence, so that the same question is the same request.
-    fence = _fence(text)
-    while fence in text:
-        fence = _fence(fence + text)
-    return f"<{fence}>\n{text}\n</{fence}>"
+def _message(role: str, content: Sequence[Any], *, whole: bool) -> Iterator[dict[str, Any]]:
+    """One message; a part of one is left out where nothing is in it."""
+    if all(isinstance(each, str) for each in content):
+        text = "".join(content) if whole else "".join(content).strip("\n")
+        if whole or text.strip():
+            yield {"role": role, "content": text}
+        return
+    texts = [each.strip("\n") if isinstance(each, str) else each for each in content]
+    yield {
+        "role": role,
+        "content": [{"type": "text", "text": each} if isinstance(each, str) else each for each in texts if each],
+    }
 
 
-def _fence(text: str) -> str:
-    # A text may hold half of a surrogate pair, which UTF-8 does not have.
-    return f"untrusted-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}"
+def _attached(kind: str, value: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "image_url", "image_url": dict(value)} if kind == "image" else {"type": "file", "file": dict(value)}
 
 
-def _includes(body: str, path: str) -> Iterator[str]:
-    """The names that a body includes.
-
-    Raises:
-        PromptSyntaxError: an include whose name is computed.
-    """
-    from jinja2 import Environment, TemplateSyntaxError, nodes
-
-    try:
-        tree = Environment().parse(body)
-    except TemplateSyntaxError as error:
-        raise PromptSyntaxError(f"{path}:{error.lineno}: {error.message}") from error
-    for include in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
-        yield _included(include, path)
+def _texts(message: Mapping[str, Any]) -> Iterator[str]:
+    content = message.get("content")
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, list):
+        yield from (part["text"] for part in content if isinstance(part, Mapping) and isinstance(part.get("text"), str))
 
 
-def _included(include: nodes.Node, path: str) -> str:
-    from jinja2 import nodes
+# --- files -----------------------------------------------------------------------------------------------------------
 
-    template = getattr(include, "template", None)
-    if not isinstance(include, nodes.Include) or not isinstance(template, nodes.Const):
+
+def _check_text(text: str, path: str) -> None:
+    if len(text) > MOST_CHARACTERS:
         raise PromptSyntaxError(
-            f'{path}: line {include.lineno} of the body: only {{% include "name" %}} with a literal name is allowed'
+            f"{path}: it has {len(text):,} characters, and a prompt has at most {MOST_CHARACTERS:,}; "
+            "hand large texts in as inputs"
         )
-    return str(template.value)
-
-
-def _partial_body(text: str) -> str:
-    found = _FRONT_MATTER.match(text)
-    return (text[found.end() :] if found else text).removesuffix("\n")
+    if not text.strip():
+        raise PromptSyntaxError(f"{path}:1: the file is empty; write the text of the prompt")
+    if found := _CONFLICT.search(text):
+        line = text[: found.start()].count("\n") + 1
+        raise PromptSyntaxError(
+            f"{path}:{line}: it holds the markers of an unresolved merge; resolve it and remove them"
+        )
 
 
 def _yaml(text: str, path: str) -> Mapping[str, Any]:
@@ -359,8 +442,26 @@ def _yaml(text: str, path: str) -> Mapping[str, Any]:
         problem = getattr(error, "problem", None) or error
         raise PromptSyntaxError(f"{path}:{line}: the front matter is not YAML: {problem}") from error
     if data is not None and not isinstance(data, Mapping):
-        raise PromptSyntaxError(f"{path}:1: the front matter must be a mapping, not {_kind(data)}")
+        raise PromptSyntaxError(f"{path}:1: the front matter must be a mapping, not {kinds.told(data)}")
     return data or {}
+
+
+def _line(text: str, keys: Sequence[str | int]) -> int:
+    """The line of the file on which a key of its front matter stands, or the nearest one around it."""
+    import yaml
+
+    node, line = yaml.compose(text, Loader=yaml.SafeLoader), 1
+    for key in keys:
+        if isinstance(node, yaml.MappingNode):
+            found = next((pair for pair in node.value if pair[0].value == str(key)), None)
+        elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+            found = (node.value[key], node.value[key])
+        else:
+            found = None
+        if found is None:
+            break
+        node, line = found[1], found[0].start_mark.line + 2
+    return int(line)
 
 
 def _without_descriptions(value: Any, *, named: bool = False) -> Any:
@@ -382,20 +483,9 @@ def _as_json(given: Mapping[str, Any]) -> Mapping[str, Any]:
     return kept
 
 
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _kind(value: object) -> str:
-    kinds: dict[type, str] = {list: "a list", str: "text", dict: "a mapping"}
-    return kinds.get(type(value), f"{type(value).__name__} ({value!r})")
-
-
-def _frames(error: BaseException) -> Iterator[Any]:
-    frame = error.__traceback__
-    while frame is not None:
-        yield frame
-        frame = frame.tb_next
+def sha256(text: str) -> str:
+    """The digest of a text, as hexadecimal digits."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def normal_name(name: str) -> str:

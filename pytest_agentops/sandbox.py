@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import StrictUndefined, Template, nodes
+from jinja2 import StrictUndefined, Template, Undefined, nodes
 from jinja2.filters import FILTERS
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -62,9 +62,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
             _check_method(name, owner, args, kwargs)
         return super().call(__context, __obj, *args, **kwargs)
 
+    marking: NodeTransformer | None = None
+    """What else is done to the parsed templates."""
+
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         parsed: nodes.Template = _Measured().visit(super()._parse(source, name, filename))
-        return parsed
+        return self.marking.visit(parsed) if self.marking is not None else parsed
 
 
 class Missing(StrictUndefined):
@@ -74,9 +77,22 @@ class Missing(StrictUndefined):
     __repr__ = StrictUndefined.__str__
 
 
-def sandbox(**options: Any) -> Sandbox:
+class Absent(Undefined):
+    """An optional input that was not given: it may be asked for, and is refused where it would be written out."""
+
+    __slots__ = ()
+    __str__ = __repr__ = __add__ = __radd__ = __getattr__ = __getitem__ = __call__ = (
+        Undefined._fail_with_undefined_error
+    )
+
+    def __bool__(self) -> bool:
+        return False
+
+
+def sandbox(*, marking: NodeTransformer | None = None, **options: Any) -> Sandbox:
     """A sandbox with `range` alone among its functions; `options` are those of a Jinja2 environment."""
     made = Sandbox(undefined=Missing, finalize=_finalized, autoescape=False, **options)
+    made.marking = marking
     made.globals.clear()
     made.globals["range"] = _range
     made.filters = dict(_FILTERS)
@@ -107,7 +123,7 @@ class _Measured(NodeTransformer):
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
         parts = nodes.List(node.nodes).set_lineno(node.lineno)
-        return nodes.Filter(parts, "join", [], [], None, None).set_lineno(node.lineno)
+        return nodes.Filter(parts, "concatenated", [], [], None, None).set_lineno(node.lineno)
 
 
 def _turn() -> None:
@@ -136,7 +152,22 @@ def _finalized(value: Any) -> Any:
         spent.characters += characters
         if spent.characters > _WHOLE:
             raise ValueError(f"this renders to more than {_WHOLE:,} characters")
-    return value
+    return _written(value)
+
+
+def _written(value: Any) -> Any:
+    """A value as it is written out: what JSON has no other way to write, as JSON writes it, and null as nothing."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else value
+
+
+def _concatenated(parts: Sequence[Any]) -> str:
+    values = [_written(part) for part in parts]
+    _measure(values)
+    return "".join(map(str, values))
 
 
 def _measure(value: Any) -> int:
@@ -254,5 +285,6 @@ def _measuring(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 _FILTERS: Mapping[str, Callable[..., Any]] = {
     **{name: _measuring(name, function) for name, function in FILTERS.items() if name not in _USELESS},
+    "concatenated": _concatenated,
     "counted": _counted,
 }

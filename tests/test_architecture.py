@@ -19,8 +19,8 @@ LAYERS = [
     ["capture", "tape"],
     ["assembly", "mutation", "settings", "stubs"],
     ["interaction", "matching", "prompt", "transports"],
-    ["redaction", "sandbox", "wire"],
-    ["credentials", "exchange", "guard", "prices"],
+    ["body", "redaction", "requests", "wire"],
+    ["credentials", "exchange", "guard", "kinds", "prices", "sandbox"],
     ["document", "models", "trace", "volatile"],
     ["errors"],
 ]
@@ -55,7 +55,7 @@ WEIGHT = {
     "genai_prices": {"prices"},
     "httpx": set(),  # Found by name, where they are installed, while a recording is open.
     "httpx2": set(),
-    "jinja2": {"prompt", "sandbox"},
+    "jinja2": {"body", "sandbox"},
     "jsonpath": {"matching", "settings"},
     "jsonschema": {"expect"},
     "jsonschema_specifications": {"expect"},

@@ -126,7 +126,7 @@ def test_a_judge_is_asked_for_its_reason_first_and_for_one_of_two_verdicts(ask_m
     assert model.requests[0].body["response_format"] == {
         "type": "json_schema",
         "json_schema": {
-            "name": "verdict",
+            "name": "judge_verdict",
             "strict": True,
             "schema": {
                 "type": "object",

@@ -89,7 +89,7 @@ user:
 
     assert (made.name, made.version) == ("support/triage", "1.3.0")
     assert made.model == {"id": "gpt-5-mini", "provider": "openai", "options": {"temperature": 0}}
-    assert made.outputs == {"queue": {"kind": "string", "enumValues": ["billing", "tech", "other"]}}
+    assert made.outputs["queue"].allowed == ("billing", "tech", "other")
     assert {name: (each.kind, each.default, each.required, each.trust) for name, each in made.inputs.items()} == {
         "company": ("string", None, True, "trusted"),
         "tone": ("string", "friendly", False, "trusted"),
@@ -140,12 +140,12 @@ def test_a_text_that_begins_with_dashes_need_not_be_front_matter(text):
             "prompts/p.prompty:1: the front matter is not YAML: month must be in 1..12",
         ),
         ("---\n- a\n---\n", "prompts/p.prompty:1: the front matter must be a mapping, not a list"),
-        ("---\ntext\n---\n", "prompts/p.prompty:1: the front matter must be a mapping, not text"),
+        ("---\ntext\n---\n", "prompts/p.prompty:1: the front matter must be a mapping, not the text 'text'"),
         ("---\n3\n---\n", "prompts/p.prompty:1: the front matter must be a mapping, not int (3)"),
-        ("---\ninputs: [a]\n---\n", "prompts/p.prompty: inputs must be a mapping from names, not a list"),
+        ("---\ninputs: [a]\n---\n", "prompts/p.prompty:2: inputs: each item of the list is a mapping with a name"),
         (
             "---\ninputs: {a: [b]}\n---\n",
-            "prompts/p.prompty: input 'a' must be a mapping or a kind, not a list",
+            "prompts/p.prompty:2: input 'a' must be a mapping or a kind, not a list",
         ),
         ("---\na: 1\n---\nuser:\n{{ x }\n", "prompts/p.prompty:5: unexpected '}'"),
         ("{% if x %}\n\nuser:\n", None),
@@ -206,7 +206,7 @@ def test_a_default_may_be_anything_and_is_replaced_by_what_is_given():
     made = prompt(with_inputs("{{ a }} {{ b }} {{ c }}", "a: {default: 0}, b: {default: ''}, c: {default: [1, 2]}"))
 
     assert made.render() == "0  [1, 2]"
-    assert made.render(a=3, b="x", c=None) == "3 x None"
+    assert made.render(a=3, b="x", c=None) == "3 x [1, 2]"
 
 
 def test_an_input_may_have_any_name():
@@ -382,10 +382,10 @@ def test_a_fence_never_fails_on_characters_that_utf_8_does_not_have():
 def test_render_is_for_a_single_message():
     assert prompt("user:\nHi").render() == "Hi"
     assert problem(PromptError, prompt("system:\na\nuser:\nb").render) == (
-        "p renders to 2 messages (system, user), and render() is for a single one\n  write prompts['p'].messages(...)"
+        "p renders to 2 messages (system, user), and render() is for a single text\n  write prompts['p'].messages(...)"
     )
-    assert problem(PromptError, prompt("").render) == (
-        "p renders to 0 messages (none), and render() is for a single one\n  write prompts['p'].messages(...)"
+    assert problem(PromptError, prompt("{% if false %}a{% endif %}").render) == (
+        "p renders to 0 messages (none), and render() is for a single text\n  write prompts['p'].messages(...)"
     )
 
 
@@ -599,7 +599,7 @@ def test_filters_that_a_prompt_has_no_use_for_are_not_there(filter_):
         ("{% for k, v in {'a': 1}.items() if v %}{{ k }}={{ v }}{% endfor %}", "a=1"),
         ("{% macro m(a, b='!') %}{{ a }}{{ b }}{% endmacro %}{{ m('x') }}{{ m('y', b='?') }}", "x!y?"),
         ("{% set a %}b{% endset %}{{ a | upper }}{% filter upper %}c{% endfilter %}", "BC"),
-        ("{{ 'a' ~ 1 ~ none }}", "a1None"),
+        ("{{ 'a' ~ 1 ~ none ~ true }}", "a1true"),
         ("{{ [{'k': 1}, {'k': 2}] | map(attribute='k') | sum }}", "3"),
         ("{{ 3.7 | round | int }} {{ '<b>' }} {{ '<b>' | e }}", "4 <b> &lt;b&gt;"),
         ("{% if x is string and 'a' in x %}yes{% endif %}", "yes"),
@@ -628,8 +628,8 @@ def test_an_input_is_asked_for_nothing_but_its_text_and_its_attributes():
         def __str__(self) -> str:
             return "Order 42"
 
-    assert prompt(with_inputs("{{ x }} {{ x.number }}")).render(x=Order()) == "Order 42 42"
-    said = problem(PromptSyntaxError, lambda: prompt(with_inputs("{{ x._secret }}")).render(x=Order()))
+    assert prompt(with_inputs("{{ x }} {{ x.number }}", "x: object")).render(x=Order()) == "Order 42 42"
+    said = problem(PromptSyntaxError, lambda: prompt(with_inputs("{{ x._secret }}", "x: object")).render(x=Order()))
     assert said == "prompts/p.prompty: line 4: access to attribute '_secret' of 'Order' object is unsafe."
 
 

@@ -346,11 +346,9 @@ class Judged(Expectation):
     def _asked(self, question: str, response: str) -> Verdict:
         prompt = judge_prompt()
         with judging(), self._client() as client:
-            request = {
-                "model": self.model or prompt.model["id"],
-                "messages": prompt.messages(criterion=self.criterion, question=question, answer=response),
-                "response_format": _response_format(prompt),
-            }
+            request = prompt.request(criterion=self.criterion, question=question, answer=response)
+            if self.model is not None:
+                request["model"] = self.model
             # Each vote is a request of its own; the cassette answers identical ones in order.
             return Verdict(tuple(_vote(client.chat.completions.create(**request)) for _ in range(self.votes)))
 
@@ -444,16 +442,6 @@ def _question(response: str) -> str:
     origin = getattr(response, "origin", None)
     said = [message.text for message in origin.messages if message.role == "user"] if origin is not None else []
     return said[-1] if said else ""
-
-
-def _response_format(prompt: Prompt) -> dict[str, Any]:
-    """The outputs of the prompt as the API wants them, in the same order: a reason given first can bear the verdict."""
-    properties = {
-        name: {"type": output["kind"], **({"enum": output["enumValues"]} if "enumValues" in output else {})}
-        for name, output in prompt.outputs.items()
-    }
-    schema = {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
-    return {"type": "json_schema", "json_schema": {"name": "verdict", "strict": True, "schema": schema}}
 
 
 def _vote(completion: Any) -> Vote:
