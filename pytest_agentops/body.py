@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*$\n?", re.MULTILINE | re.DOTALL)
 
-_MARKER = re.compile(
+ROLE_MARKER = re.compile(
     r"(?s:\{%[-+]?\s*raw\s*[-+]?%\}.*?\{%[-+]?\s*endraw\s*[-+]?%\}|\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\})"
     rf"|^[ \t]*(?P<role>{'|'.join(ROLES)}):[ \t]*$",
     re.MULTILINE | re.IGNORECASE,
@@ -288,7 +288,7 @@ def _with_roles(body: str) -> str:
     def compiled(found: re.Match[str]) -> str:
         return f"{{{{ __role('{found['role'].lower()}') }}}}" if found["role"] else found[0]
 
-    return _MARKER.sub(compiled, body)
+    return ROLE_MARKER.sub(compiled, body)
 
 
 def fenced(value: object) -> str:

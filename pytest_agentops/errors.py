@@ -6,6 +6,9 @@ AgentopsError
 │   ├── ExpectationError         an expectation that cannot mean anything
 │   └── PromptError              a prompt file, or what was passed to it
 │       ├── PromptNotFound
+│       │   └── VersionNotFound      the prompt is there, this version of it is not
+│       ├── HistoryError             git cannot give it
+│       ├── LockError                prompts.lock or labels.toml
 │       ├── PromptSyntaxError
 │       └── PromptInputError
 ├── CassetteError              a recording cannot serve
@@ -75,6 +78,18 @@ class PromptNotFound(PromptError, KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0])  # KeyError would show the repr of a message of several lines.
+
+
+class VersionNotFound(PromptNotFound):
+    """The prompt is there, and a version of it that was asked for is not; those that are there are told."""
+
+
+class HistoryError(PromptError):
+    """What git was asked for it cannot give: there is no repository, no such commit, or the clone is shallow."""
+
+
+class LockError(PromptError):
+    """`prompts.lock` or `labels.toml` cannot be read, or says what cannot be."""
 
 
 class PromptSyntaxError(PromptError):

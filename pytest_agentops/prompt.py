@@ -27,6 +27,7 @@ MOST_CHARACTERS = 1_000_000
 """A file with more is no prompt."""
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*$\n?", re.MULTILINE | re.DOTALL)
+_MOST_VALUES = 20_000
 _CONFLICT = re.compile(r"^<{7} .*?^={7}$.*?^>{7} ", re.MULTILINE | re.DOTALL)
 _VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?")
 _SEEN_BY_MODELS = ("model", "outputs", "tools")
@@ -436,13 +437,22 @@ def _yaml(text: str, path: str) -> Mapping[str, Any]:
 
     try:
         data = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # An impossible date is a ValueError.
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        # PyYAML has more ways to fail than it says: an impossible date is a ValueError, `!!bool x` a KeyError.
         mark = getattr(error, "problem_mark", None)
         line = mark.line + 2 if mark else 1
         problem = getattr(error, "problem", None) or error
         raise PromptSyntaxError(f"{path}:{line}: the front matter is not YAML: {problem}") from error
     if data is not None and not isinstance(data, Mapping):
         raise PromptSyntaxError(f"{path}:1: the front matter must be a mapping, not {kinds.told(data)}")
+    waiting, met = [data], 0
+    while waiting:  # Anchors make something huge, or endless, out of little.
+        each, met = waiting.pop(), met + 1
+        waiting += each.values() if isinstance(each, Mapping) else each if isinstance(each, list) else ()
+        if met > _MOST_VALUES:
+            raise PromptSyntaxError(
+                f"{path}:1: the front matter has more than {_MOST_VALUES:,} values, or contains itself"
+            )
     return data or {}
 
 

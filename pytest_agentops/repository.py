@@ -1,28 +1,83 @@
-"""The prompts folder: finds a prompt by name."""
+"""The prompts folder: finds a prompt by name, at a version, a label, a digest or a commit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from pytest_agentops.errors import PromptError, PromptNotFound, PromptSyntaxError, did_you_mean
-from pytest_agentops.prompt import Prompt, normal_name
+from pytest_agentops.body import partial_body
+from pytest_agentops.errors import HistoryError, PromptError, PromptNotFound, VersionNotFound, did_you_mean
+from pytest_agentops.history import ENDING, Change, History
+from pytest_agentops.prompt import Prompt, normal_name, sha256
+from pytest_agentops.revision import Revision
+from pytest_agentops.trees import CommitTree, MappingTree, Tree, WorkingTree, is_partial, read_snapshot
+from pytest_agentops.versions import LABELS, LOCK, Locked, Semver, is_range, newest, read_labels, read_lock
 
-_ENDING = ".prompty"
+if TYPE_CHECKING:
+    from pytest_agentops.releases import Plan
+
+_VERSION_LINE = re.compile(r"^version:[ \t]*[\"']?([^\s\"'#]+)", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a prompt, in its newest state."""
+
+    version: str
+    digest: str
+    commit: str
+    """The name of the commit that has it."""
+    date: datetime
+    author: str
+    message: str
+    """The first line of the commit's message."""
 
 
 class PromptRepository:
-    """The prompts of a folder, as they stand in the working tree.
+    """The prompts of a folder: as they stand in the working tree, or as they were at a commit.
+
+    It may be used from several threads at once.
 
     Example:
         ```python
         prompts = PromptRepository("prompts")
         prompts["support/agent"].render(company="ACME")
+        prompts.get("support/agent@1.2.0"), prompts.get("support/agent@production")
         ```
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(
+        self, folder: str | Path, *, tree: Tree | None = None, pins: Callable[[], Mapping[str, str]] | None = None
+    ) -> None:
+        """The prompts of this folder; `pins` says which version a name alone means, and is asked each time."""
         self.folder = Path(folder)
+        self.tree: Tree = tree if tree is not None else WorkingTree(self.folder)
+        self._pins = pins or dict
+        self._parsed: dict[str, Prompt] = {}
+        self._elsewhere: dict[str, PromptRepository] = {}
+        self._snapshot: Mapping[str, Any] = {}
+
+    @classmethod
+    def from_snapshot(cls, path: str | Path) -> PromptRepository:
+        """The prompts that `pytest-agentops prompts snapshot` has written; git is not needed.
+
+        Raises:
+            PromptError: it is no snapshot, or cannot be read.
+        """
+        try:
+            data = read_snapshot(Path(path).read_text(encoding="utf-8"), str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise PromptError(f"{path} cannot be read: {error}") from error
+        texts = {name: data["texts"][digest] for name, digest in data["prompts"].items()}
+        made = cls(path, tree=MappingTree(texts, str(path)))
+        made._snapshot = data
+        return made
 
     def __getitem__(self, name: str) -> Prompt:
         """The prompt of this name.
@@ -32,46 +87,335 @@ class PromptRepository:
             PromptSyntaxError: its file cannot be understood.
         """
         name = normal_name(name)
-        return Prompt.parse(name, self._text(name), path=str(self._path(name)), source=self._text)
+        pinned = self._pins().get(name)
+        return self._at_hand(name) if pinned is None else self._resolved(name, pinned)
+
+    def get(self, reference: str, *, key: str | None = None) -> Prompt:
+        """The prompt that a reference means.
+
+        `support/triage` is the prompt at hand, `@1.3.0` a version, `@^1.2` the newest of several, `@production` where a
+        label points, `@git:HEAD~3` a commit, `@sha256:ab12cd34` a digest, `@worktree` the working tree.
+
+        Alternatives stand between bars, each but one with its share: `x@production|x@staging:10%` gives one in ten keys
+        the second. Which keys these are depends on the key and the prompts' names alone, so that a share that grows
+        takes nobody's version away.
+
+        Raises:
+            PromptNotFound: there is no such prompt.
+            VersionNotFound: there is no such version of it; the message names those that there are.
+            PromptError: the reference or its shares mean nothing, or alternatives without a `key`.
+        """
+        chosen = _alternative(reference, key)
+        name, at, wanted = chosen.partition("@")
+        return self._resolved(normal_name(name), wanted) if at else self[name]
+
+    def at(self, ref: str) -> PromptRepository:
+        """The prompts as they were at a commit; the working tree is not touched.
+
+        Raises:
+            HistoryError: there is no git repository, or no such commit in it.
+        """
+        if ref not in self._elsewhere:
+            tree = CommitTree(self.history, ref)
+            made = self._elsewhere.get(tree.sha) or PromptRepository(self.folder, tree=tree)
+            if tree.sha.startswith(ref):  # A branch moves on; a commit stays.
+                self._elsewhere[ref] = made
+            self._elsewhere[tree.sha] = made
+            return made
+        return self._elsewhere[ref]
 
     def __iter__(self) -> Iterator[str]:
         """The names of all prompts, sorted; partials, whose folder begins with an underscore, are none."""
-        return (name for name in self._files() if not _is_partial(name))
+        return (name for name in self.tree.names() if not is_partial(name))
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name in list(self)
 
     def __repr__(self) -> str:
-        return f"PromptRepository({str(self.folder)!r})"
+        at = f" at {self.tree.ref}" if isinstance(self.tree, CommitTree) else ""
+        return f"PromptRepository({str(self.folder)!r}{at})"
 
-    def _files(self) -> list[str]:
-        found = self.folder.rglob(f"*{_ENDING}")
-        return sorted(path.relative_to(self.folder).as_posix().removesuffix(_ENDING) for path in found)
+    # --- versions ----------------------------------------------------------------------------------------------------
 
-    def _path(self, name: str) -> Path:
-        return self.folder / f"{name}{_ENDING}"
+    @property
+    def history(self) -> History:
+        """The folder in git.
 
-    def _text(self, name: str) -> str:
-        path = self._path(normal_name(name))
-        try:
-            if not path.resolve().is_relative_to(self.folder.resolve()):
-                raise PromptNotFound(f"{path} leads out of {self.folder}")
-            return path.read_text(encoding="utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
-        except UnicodeDecodeError as error:
-            raise PromptSyntaxError(f"{path} is not UTF-8: {error.reason} at byte {error.start}") from error
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            raise PromptNotFound(self._not_found(name)) from None
-        except (OSError, RuntimeError) as error:  # A link that leads to itself is a RuntimeError.
-            raise PromptError(f"{path} cannot be read: {error}") from error
+        Raises:
+            HistoryError: there is no repository, or no git.
+        """
+        return self.tree.history if isinstance(self.tree, CommitTree) else self._history
 
-    def _not_found(self, name: str) -> str:
-        if not self.folder.is_dir():
-            return f"there is no prompts folder {self.folder}; name it with `prompts` in [tool.agentops]"
-        known = [known for known in self._files() if _is_partial(known) == _is_partial(name)]
-        return (
-            f"no prompt {name!r} in {self.folder}{did_you_mean(name, known)}\n  there are: {', '.join(known) or 'none'}"
+    @cached_property
+    def _history(self) -> History:
+        return History(self.folder)
+
+    @property
+    def _head(self) -> str:
+        return self.tree.sha if isinstance(self.tree, CommitTree) else "HEAD"
+
+    def log(self, name: str) -> tuple[Change, ...]:
+        """What commits did to a prompt's file, the newest first, those before it was moved here included.
+
+        Raises:
+            PromptNotFound: no commit knows of it.
+            HistoryError: there is no repository, or no commit in it.
+        """
+        changes = self.history.changes(self._head)
+        name = normal_name(name)
+        if name not in changes:
+            raise PromptNotFound(
+                f"no commit knows of a prompt {name!r}{did_you_mean(name, changes)}{self.history._how_far()}"
+            )
+        return changes[name]
+
+    def versions(self, name: str) -> tuple[Version, ...]:
+        """The versions of a prompt that commits know of, the newest first; one that is not committed is none.
+
+        Raises:
+            PromptNotFound: no commit knows of it.
+            HistoryError: there is no repository, or no commit in it.
+        """
+        states = self._states(normal_name(name)).items()
+        found = [(self._then(change), change.commit, version) for version, change in states]
+        return tuple(
+            Version(version, prompt.digest, commit.sha, commit.date, commit.author, commit.message)
+            for prompt, commit, version in sorted(found, key=lambda each: Semver.parse(each[2]), reverse=True)
         )
 
+    def _states(self, name: str) -> Mapping[str, Change]:
+        """The newest change that has each version."""
+        return self._states_at(self.history.commit(self._head), name)
 
-def _is_partial(name: str) -> bool:
-    return any(part.startswith("_") for part in name.split("/"))
+    @lru_cache(maxsize=1024)  # noqa: B019 - a repository lives as long as its program
+    def _states_at(self, sha: str, name: str) -> Mapping[str, Change]:
+        found: dict[str, Change] = {}
+        for change in self.history.changes(sha).get(name) or self.log(name):
+            if change.blob is not None:
+                head = self.history.read(change.blob)[:20_000].decode("utf-8", "replace").partition("\n---")[0]
+                if said := _VERSION_LINE.search(head):
+                    found.setdefault(said[1], change)
+        return {version: change for version, change in found.items() if _is_semver(version)}
+
+    def _then(self, change: Change) -> Prompt:
+        """The prompt as this change left it, with the partials of that commit."""
+        here = change.path.removeprefix(self.history.prefix)
+        if change.path.startswith(self.history.prefix):
+            return self.at(change.commit.sha)._at_hand(here.removesuffix(ENDING))
+        return self._from_elsewhere(change)
+
+    def _from_elsewhere(self, change: Change) -> Prompt:
+        """The prompt as it was in another folder; its partials are looked for in the folders above it."""
+        commit, path = change.commit.sha, Path(change.path)
+
+        def source(name: str) -> str:
+            for folder in path.parents:
+                blob = self._all_files(commit).get((folder / f"{name}{ENDING}").as_posix())
+                if blob is not None:
+                    return self.history.read(blob).decode("utf-8", "replace")
+            raise PromptNotFound(f"there is no {name!r} in the folders above {path} at {commit[:9]}")
+
+        assert change.blob is not None
+        text = self.history.read(change.blob).decode("utf-8", "replace")
+        return Prompt.parse(path.stem, text, path=f"{path}@{commit[:9]}", source=source)
+
+    @lru_cache(maxsize=64)  # noqa: B019
+    def _all_files(self, sha: str) -> Mapping[str, str]:
+        return History(self.history.root).files(sha)
+
+    def diff(self, name: str, a: str, b: str = "worktree") -> Revision:
+        """What changed of a prompt between two of its states; `a` and `b` are what stands behind an `@`.
+
+        Raises:
+            PromptNotFound: one of them is not there.
+        """
+        return Revision(self._resolved(normal_name(name), a), self._resolved(normal_name(name), b))
+
+    def bump(self, name: str, *, message: str) -> Plan:
+        """What gives a prompt the version that its changes owe; `plan.apply()` carries it out.
+
+        Raises:
+            PromptError: nothing changed, or there is no message.
+        """
+        from pytest_agentops.releases import bump
+
+        return bump(self, [normal_name(name)], message)[0]
+
+    # --- what the folder says of itself ------------------------------------------------------------------------------
+
+    @property
+    def labels(self) -> Mapping[str, Mapping[str, str]]:
+        """Which version each label of each prompt points to.
+
+        Raises:
+            LockError: `labels.toml` cannot be understood.
+        """
+        if self._snapshot:
+            return self._snapshot["labels"]  # type: ignore[no-any-return]
+        return read_labels(self.tree.file(LABELS), str(self.folder / LABELS))
+
+    @property
+    def locked(self) -> Mapping[str, Locked]:
+        """What `prompts.lock` says.
+
+        Raises:
+            LockError: it cannot be understood.
+        """
+        return read_lock(self.tree.file(LOCK), str(self.folder / LOCK))
+
+    def current(self) -> dict[str, Locked]:
+        """What the lock would say of the files as they are.
+
+        Raises:
+            PromptSyntaxError: one of them cannot be understood.
+        """
+        found = {}
+        for name in self.tree.names():
+            if is_partial(name):
+                found[name] = Locked(None, f"sha256:{sha256(partial_body(self.tree.text(name)))}")
+            else:
+                prompt = self._at_hand(name)
+                found[name] = Locked(prompt.version or "0.0.0", prompt.digest)
+        return found
+
+    # --- finding one -------------------------------------------------------------------------------------------------
+
+    def _at_hand(self, name: str) -> Prompt:
+        text = self.tree.text(name)
+        known = self._parsed.get(name)
+        if known is not None and known.text == text and (self.tree.frozen or self._includes_the_same(known)):
+            return known
+        made = Prompt.parse(name, text, path=self.tree.place(name), source=self.tree.text)
+        made.check_name()
+        self._parsed[name] = made
+        return made
+
+    def _includes_the_same(self, prompt: Prompt) -> bool:
+        try:
+            return all(partial_body(self.tree.text(name)) == body for name, body in prompt.partials.items())
+        except PromptError:
+            return False
+
+    def _resolved(self, name: str, wanted: str) -> Prompt:
+        if wanted in ("", "worktree"):
+            return self._at_hand(name)
+        kind, colon, rest = wanted.partition(":")
+        if colon and kind == "git":
+            return self.at(rest)._at_hand(name)
+        if colon and kind == "sha256":
+            return self._by_digest(name, rest)
+        if _is_semver(wanted):
+            return self._by_version(name, wanted)
+        if is_range(wanted):
+            return self._by_version(name, self._newest(name, wanted))
+        return self._by_version(name, self._labelled(name, wanted))
+
+    def _by_version(self, name: str, version: str) -> Prompt:
+        if self._snapshot:
+            return self._from_snapshot(name, version)
+        change = self._known_states(name).get(version)
+        if change is not None:
+            return self._then(change)
+        at_hand = self._at_hand(name) if name in self.tree.names() else None
+        if at_hand is not None and at_hand.version == version:
+            return at_hand
+        raise VersionNotFound(self._no_version(name, version))
+
+    def _known_states(self, name: str) -> Mapping[str, Change]:
+        """The versions that commits know of; none where there is no git, or nothing of this prompt in it."""
+        try:
+            return self._states(name)
+        except (HistoryError, PromptNotFound):
+            return {}
+
+    def _no_version(self, name: str, version: str) -> str:
+        known = self._snapshot.get("versions", {}).get(name, ()) if self._snapshot else self._known_states(name)
+        if not known and name not in self.tree.names():
+            self.tree.text(name)  # It says that there is no such prompt at all.
+        there = ", ".join(sorted(known, key=Semver.parse, reverse=True)) or "none that is committed"
+        far = "" if self._snapshot else self._reach()
+        return f"{name} has no version {version}\n  there are: {there}{far}"
+
+    def _reach(self) -> str:
+        try:
+            return self.history._how_far()
+        except HistoryError as error:
+            return f"\n  {str(error).splitlines()[0]}"
+
+    def _newest(self, name: str, wanted: str) -> str:
+        known = self._snapshot["versions"].get(name, {}) if self._snapshot else self._known_states(name)
+        at_hand = self._at_hand(name).version if name in self.tree.names() and not known else None
+        found = newest(wanted, [*known, *([at_hand] if at_hand else [])])
+        if found is None:
+            raise VersionNotFound(self._no_version(name, wanted))
+        return found
+
+    def _labelled(self, name: str, label: str) -> str:
+        labels = self.labels.get(name, {})
+        if label not in labels:
+            where = self.folder if self._snapshot else self.folder / LABELS
+            raise VersionNotFound(
+                f"{name} has no label {label!r}{did_you_mean(label, labels)}\n"
+                f"  {where} has: {', '.join(f'{each} = {version}' for each, version in labels.items()) or 'none'}\n"
+                f"  to set it: pytest-agentops prompts label {name} {label} VERSION"
+            )
+        return labels[label]
+
+    def _by_digest(self, name: str, digits: str) -> Prompt:
+        if not re.fullmatch(r"[0-9a-f]{8,64}", digits):
+            raise PromptError(f"sha256:{digits} is no digest; write at least its first eight digits")
+        digest = f"sha256:{digits}"
+        if name in self.tree.names() and (at_hand := self._at_hand(name)).digest.startswith(digest):
+            return at_hand
+        for change in () if self._snapshot else self.log(name):
+            if change.blob is not None and (then := self._readable(change)) and then.digest.startswith(digest):
+                return then
+        raise VersionNotFound(f"no state of {name} has the digest {digest}")
+
+    def _readable(self, change: Change) -> Prompt | None:
+        try:
+            return self._then(change)
+        except PromptError:  # It was broken then.
+            return None
+
+    def _from_snapshot(self, name: str, version: str) -> Prompt:
+        kept = self._snapshot["versions"].get(name, {}).get(version)
+        if kept is None:
+            raise VersionNotFound(self._no_version(name, version))
+        texts = {each: self._snapshot["texts"][digest] for each, digest in kept.items()}
+        return PromptRepository(self.folder, tree=MappingTree(texts, f"{self.folder} ({version})"))._at_hand(name)
+
+
+def _is_semver(text: str) -> bool:
+    try:
+        Semver.parse(text)
+    except PromptError:
+        return False
+    return True
+
+
+def _alternative(reference: str, key: str | None) -> str:
+    """The one of several alternatives that a key gets."""
+    alternatives = reference.split("|")
+    shared = [_share(each) for each in alternatives]
+    if len(alternatives) == 1 and shared[0][1] is None:
+        return reference
+    if key is None:
+        raise PromptError(f"{reference!r} has alternatives; say whose prompt it is: get({reference!r}, key=user_id)")
+    open_ones = [each for each, share in shared if share is None]
+    total = sum(share for _, share in shared if share is not None)
+    if len(open_ones) != 1 or total > 100:
+        raise PromptError(f"{reference!r}: each alternative but one has a share, such as 10%, and all are 100% at most")
+    names = "|".join(sorted({each.partition("@")[0] for each, _ in shared}))
+    place = int.from_bytes(hashlib.sha256(f"{names}\0{key}".encode()).digest()[:8], "big") / 2**64 * 100
+    for each, share in shared:
+        if share is not None:
+            if place < share:
+                return each
+            place -= share
+    return open_ones[0]
+
+
+def _share(alternative: str) -> tuple[str, float | None]:
+    found = re.fullmatch(r"(.+):(\d{1,3}(?:\.\d+)?)%", alternative.strip())
+    return (found[1], float(found[2])) if found else (alternative.strip(), None)

@@ -349,12 +349,13 @@ def _write(tape: Tape, path: Path, scan: Callable[[bytes], Sequence[Hit]] | None
     for name, body in bodies.items():
         folder.mkdir(exist_ok=True)
         if not (folder / name).exists():
-            _replace(folder / name, body)
-    _replace(path, text)
+            write_whole(folder / name, body)
+    write_whole(path, text)
     _sweep(folder, bodies)
 
 
-def _replace(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is replaced whole or not at all, whatever happens meanwhile."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name[:50]}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:

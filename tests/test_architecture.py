@@ -14,11 +14,13 @@ PACKAGE = Path(__file__).resolve().parent.parent / "pytest_agentops"
 LAYERS = [
     ["plugin", "cli", "testing"],
     ["explain", "summary"],
+    ["releases"],
     ["cassette", "expect", "housekeeping", "repository"],
-    ["journal"],
+    ["journal", "lint", "revision", "trees"],
     ["capture", "tape"],
     ["assembly", "mutation", "settings", "stubs"],
     ["interaction", "matching", "prompt", "transports"],
+    ["history", "versions"],
     ["body", "redaction", "requests", "wire"],
     ["credentials", "exchange", "guard", "kinds", "prices", "sandbox"],
     ["document", "models", "trace", "volatile"],
@@ -29,6 +31,7 @@ LAYERS = [
 AGAINST_THE_ARROWS = {
     ("trace", "tape"),  # Trace.from_cassette and from_cassette_text
     ("trace", "expect"),  # comparing a Trajectory with an expectation
+    ("repository", "releases"),  # repo.bump
     ("errors", "explain"),  # the text of CassetteMiss and CassetteUnplayed
 }
 """What people type or read; imported inside the method that needs it."""
@@ -50,23 +53,25 @@ INSIDE_A_FOLDER = {
 WEIGHT = {
     "aiohttp": {"stubs"},  # Each of these only where its client is imported already.
     "anyio": {"transports"},  # httpx and httpx2 bring it, and only their clients lead there.
-    "deepdiff": {"explain"},
+    "deepdiff": {"explain", "revision"},
     "filelock": {"cassette", "journal"},
+    "git": {"history"},
     "genai_prices": {"prices"},
     "httpx": set(),  # Found by name, where they are installed, while a recording is open.
     "httpx2": set(),
-    "jinja2": {"body", "sandbox"},
+    "jinja2": {"body", "lint", "sandbox"},
     "jsonpath": {"matching", "settings"},
     "jsonschema": {"expect"},
     "jsonschema_specifications": {"expect"},
     "multidict": {"stubs"},
     "openai": {"expect"},  # To ask a judge, and for nothing else.
     "pytest": {"plugin", "testing"},
-    "rapidfuzz": {"expect"},
+    "rapidfuzz": {"expect", "lint"},
     "referencing": {"expect"},
+    "tomlkit": {"versions"},
     "tornado": {"stubs"},
     "vcr": {"tape"},
-    "yaml": {"document", "expect", "prompt", "tape"},
+    "yaml": {"document", "expect", "lint", "prompt", "tape"},
 }
 """Where each package from outside may be imported; no other package may be at all."""
 

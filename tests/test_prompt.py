@@ -164,7 +164,7 @@ def test_a_file_that_is_not_utf_8_is_an_error_that_names_the_byte(folder):
     prompts = folder({"a": "Grüße".encode("latin-1")})
 
     assert problem(PromptSyntaxError, lambda: prompts["a"]) == (
-        f"{prompts.folder}/a.prompty is not UTF-8: invalid start byte at byte 2"
+        f"{prompts.folder}/a.prompty is not UTF-8: invalid start byte at byte 2, on line 1; save it as UTF-8"
     )
 
 

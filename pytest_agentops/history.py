@@ -1,0 +1,274 @@
+"""The prompt files of a folder in git, at any commit: git itself is asked, through GitPython.
+
+One `git log --raw` gives the history of every file, and a process that stays open gives their bytes. Each thread has
+one of its own: one that is shared gives a thread what another one asked for.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_agentops.errors import HistoryError
+
+if TYPE_CHECKING:
+    import git
+
+ENDING = ".prompty"
+
+_NOTHING = "0" * 40
+_RECORD = "\x01"
+_FORMAT = f"--format={'%x01'}%H%x00%aI%x00%an%x00%s"
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One commit of a repository."""
+
+    sha: str
+    date: datetime
+    """When its author wrote it."""
+    author: str
+    message: str
+    """The first line."""
+
+    @property
+    def short(self) -> str:
+        """The beginning of its name."""
+        return self.sha[:9]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one commit did to one file."""
+
+    commit: Commit
+    path: str
+    """Where the file was then, from the root of the repository."""
+    blob: str | None
+    """Its content then; None where the commit removed it."""
+    was_at: str | None = None
+    """Where it was before, where the commit moved it."""
+
+
+class History:
+    """The prompts folder in git."""
+
+    def __init__(self, folder: Path) -> None:
+        """The history of this folder, which need not be there any more.
+
+        Raises:
+            HistoryError: it is in no git repository, or git is not installed.
+        """
+        self.folder = folder
+        self._local = threading.local()
+        start = next(parent for parent in (folder, *folder.parents) if parent.is_dir()).resolve()
+        self._start = start
+        repo = self._repo
+        self.root = Path(repo.git_dir if repo.bare else str(repo.working_tree_dir)).resolve()
+        missing = folder.resolve().relative_to(self.root) if folder.resolve().is_relative_to(self.root) else None
+        if missing is None:
+            raise HistoryError(f"{folder} is a link that leads out of its git repository {self.root}")
+        self.prefix = "" if missing == Path() else f"{missing.as_posix()}/"
+        """The path of the folder in the repository, with a slash at its end."""
+
+    @property
+    def _repo(self) -> git.Repo:
+        found: git.Repo | None = getattr(self._local, "repo", None)
+        if found is None:
+            found = self._local.repo = _opened(self._start)
+        return found
+
+    @cached_property
+    def shallow(self) -> bool:
+        """Whether the clone has only the newest commits."""
+        return (Path(self._repo.common_dir) / "shallow").exists()
+
+    def commit(self, ref: str) -> str:
+        """The name of the commit that a ref means.
+
+        Raises:
+            HistoryError: there is no such commit here.
+        """
+        if not ref or ref.startswith("-") or re.search(r"[\x00-\x20\x7f]", ref):
+            raise HistoryError(f"{ref!r} is no name of a commit")
+        try:
+            sha: object = self._repo.git.get_object_header(f"{ref}^{{commit}}")[0]
+        except ValueError:
+            raise HistoryError(f"there is no commit {ref!r} in {self.root}{self._how_far()}") from None
+        return sha.decode() if isinstance(sha, bytes) else str(sha)
+
+    def merge_base(self, ref: str, other: str) -> str:
+        """The newest commit that both refs come from.
+
+        Raises:
+            HistoryError: there is none here, or one of them is no commit.
+        """
+        both = self.commit(ref), self.commit(other)
+        found = self._git("merge-base", *both, or_else="")
+        if not found:
+            raise HistoryError(f"{ref} and {other} have no commit in common{self._how_far()}")
+        return found
+
+    def about(self, ref: str) -> Commit:
+        """The commit that a ref means, with its author and date.
+
+        Raises:
+            HistoryError: there is no such commit here.
+        """
+        return _commit(self._git("log", "-1", _FORMAT, self.commit(ref)).lstrip(_RECORD))
+
+    def files(self, ref: str) -> Mapping[str, str]:
+        """The files in the folder at a commit, by their path in it; the values name their contents.
+
+        Raises:
+            HistoryError: there is no such commit here.
+        """
+        return self._files(self.commit(ref))
+
+    @lru_cache(maxsize=256)  # noqa: B019 - a history lives as long as its repository
+    def _files(self, sha: str) -> Mapping[str, str]:
+        listed = self._git("ls-tree", "-r", "-z", sha, "--", self.prefix or ".")
+        found = {}
+        for entry in filter(None, listed.split("\0")):
+            about, _, path = entry.partition("\t")
+            _, kind, blob = about.split(" ")
+            if kind == "blob":
+                found[path.removeprefix(self.prefix)] = blob
+        return found
+
+    @lru_cache(maxsize=4096)  # noqa: B019
+    def read(self, blob: str) -> bytes:
+        """The bytes of a file, to the last one.
+
+        Raises:
+            HistoryError: the repository does not have them, as in a partial clone that is offline.
+        """
+        try:
+            _, _, _, data = self._repo.git.get_object_data(blob)
+        except ValueError as error:
+            raise HistoryError(f"git has no object {blob} in {self.root}: {error}") from None
+        return bytes(data)
+
+    def changes(self, ref: str = "HEAD") -> Mapping[str, tuple[Change, ...]]:
+        """For each prompt file that there ever was, by its newest name, what commits did to it, the newest first.
+
+        A file that was moved keeps its history, from another folder too.
+
+        Raises:
+            HistoryError: there is no such commit here.
+        """
+        return self._changes(self.commit(ref))
+
+    @lru_cache(maxsize=16)  # noqa: B019
+    def _changes(self, sha: str) -> Mapping[str, tuple[Change, ...]]:
+        found: dict[str, list[Change]] = {}
+        newest: dict[str, str] = {}
+        for change in self._logged(sha):
+            name = newest.get(change.path, change.path)
+            found.setdefault(name, []).append(change)
+            if change.was_at is not None:
+                newest[change.was_at] = name
+        return {
+            path.removeprefix(self.prefix).removesuffix(ENDING): tuple(changes)
+            for path, changes in found.items()
+            if path.startswith(self.prefix)
+        }
+
+    def _logged(self, sha: str) -> Iterator[Change]:
+        logged = self._git(
+            "log", "--raw", "-z", "--no-abbrev", "-M", "--diff-merges=first-parent", _FORMAT, sha, "--",
+            f":(top,glob)**/*{ENDING}",
+        )  # fmt: skip
+        for record in filter(None, logged.split(_RECORD)):
+            head, _, rest = record.partition("\0\n")
+            commit = _commit(head)
+            fields = iter(filter(None, rest.split("\0")))
+            for about in fields:
+                *_, blob, status = about.lstrip("\n").split(" ")
+                before = next(fields) if status[0] in "RC" else None
+                path = next(fields)
+                yield Change(commit, path, None if blob == _NOTHING else blob, before if status[0] == "R" else None)
+
+    def commits_of(self, file: str) -> list[str]:
+        """The commits that changed a file of the folder, the newest first."""
+        return self._git("log", "--format=%H", "HEAD", "--", f"{self.prefix}{file}").splitlines()
+
+    def blame(self, path: str, ref: str | None = None) -> Iterator[tuple[Commit, int, str]]:
+        """For each line of a file in the folder, the commit that wrote it, its number and its text.
+
+        Raises:
+            HistoryError: there is no such file at this commit, or in the working tree where no ref is given.
+        """
+        at = () if ref is None else (self.commit(ref),)
+        told = self._git("blame", "--line-porcelain", *at, "--", f"{self.prefix}{path}")
+        about: dict[str, str] = {}
+        number = 0
+        for line in told.splitlines():
+            if line.startswith("\t"):
+                number += 1
+                date = datetime.fromtimestamp(int(about["author-time"])).astimezone()
+                yield Commit(about["sha"], date, about["author"], about.get("summary", "")), number, line[1:]
+                about = {}
+            elif not about:
+                about["sha"] = line.split(" ")[0]
+            else:
+                key, _, value = line.partition(" ")
+                about[key] = value
+
+    def branches(self) -> Iterator[str]:
+        """What a change is compared with where nobody says it, the likeliest first; those that are here."""
+        for ref in ("origin/HEAD", "origin/main", "origin/master", "main", "master"):
+            try:
+                self.commit(ref)
+            except HistoryError:
+                continue
+            yield ref
+
+    def _how_far(self) -> str:
+        if not self.shallow:
+            return ""
+        oldest = self._git("log", "--format=%h of %as", "HEAD", or_else="").splitlines()[-1:]
+        reach = f", back to {oldest[0]}" if oldest else ""
+        return f"\n  this clone is shallow{reach}; to get the rest: git fetch --unshallow (in CI: fetch-depth: 0)"
+
+    def _git(self, command: str, *arguments: str, or_else: str | None = None) -> str:
+        import git
+
+        try:
+            # The root of the repository, wherever the folder is: paths are told from there.
+            return str(
+                self._repo.git.execute(
+                    ["git", "-C", str(self.root), command, *arguments], strip_newline_in_stdout=False
+                )
+            ).removesuffix("\n")
+        except git.GitCommandError as error:
+            if or_else is not None:
+                return or_else
+            said = " ".join(str(error.stderr or error).split()).removeprefix("stderr: ").strip("' ")
+            raise HistoryError(f"git {command} failed in {self.root}: {said}") from None
+
+
+def _opened(start: Path) -> git.Repo:
+    try:
+        import git
+    except ImportError as error:  # GitPython raises it where there is no git.
+        raise HistoryError(f"git cannot be used: {str(error).strip().splitlines()[0]}; install git") from None
+    try:
+        return git.Repo(start, search_parent_directories=True)
+    except (git.InvalidGitRepositoryError, git.NoSuchPathError):
+        raise HistoryError(
+            f"{start} is in no git repository, so that there are no versions but that of the files\n"
+            "  to begin one: git init && git add . && git commit"
+        ) from None
+
+
+def _commit(fields: str) -> Commit:
+    sha, date, author, message = fields.split("\0", 3)
+    return Commit(sha, datetime.fromisoformat(date), author, message.rstrip("\n\0"))

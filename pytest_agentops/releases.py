@@ -1,0 +1,446 @@
+"""How prompts get new versions: plans that are shown before they are carried out, and the check that none is owed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+from pytest_agentops.errors import HistoryError, PromptError, PromptNotFound, VersionNotFound
+from pytest_agentops.history import ENDING
+from pytest_agentops.prompt import Prompt
+from pytest_agentops.repository import PromptRepository
+from pytest_agentops.revision import Revision
+from pytest_agentops.tape import write_whole
+from pytest_agentops.trees import SNAPSHOT, is_partial
+from pytest_agentops.versions import LABELS, LEVELS, LOCK, Level, Locked, Semver, with_label, written_lock
+
+CHANGELOG = "CHANGELOG.md"
+
+Recorded = Callable[[str], Iterable[Mapping[str, Any]]]
+"""Gives the inputs with which a prompt of this name was rendered in recorded tests."""
+
+
+# --- plans -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One file that a plan changes."""
+
+    path: Path
+    old: str | None
+    """None where the file is not there yet."""
+    new: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What would be changed, in words and as files."""
+
+    steps: tuple[str, ...]
+    edits: tuple[Edit, ...] = ()
+
+    def apply(self) -> None:
+        """Carry it out; each file is replaced whole.
+
+        Raises:
+            PromptError: a file is no longer as it was when the plan was made; none was changed then.
+        """
+        for edit in self.edits:
+            if _read(edit.path) != edit.old:
+                raise PromptError(f"{edit.path} has changed meanwhile; nothing was written")
+        for edit in self.edits:
+            edit.path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(edit.path, edit.new.encode())
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        return None
+
+
+@dataclass(frozen=True)
+class Bump:
+    """The new version of one prompt."""
+
+    name: str
+    old: str | None
+    """None where no base knows of it."""
+    new: str
+    level: Level
+    reasons: tuple[str, ...]
+
+
+def bump(
+    prompts: PromptRepository,
+    names: Sequence[str],
+    message: str,
+    *,
+    base: str | None = None,
+    recorded: Recorded = lambda _name: (),
+    level: Level | None = None,
+    today: date | None = None,
+) -> tuple[Plan, tuple[Bump, ...]]:
+    """What gives these prompts the versions that their changes owe: front matter, lock, changelog.
+
+    A version is owed against the base, the commit where this branch left the main one: a second bump on the same branch
+    raises no version twice. `level` asks for more than is owed.
+
+    Raises:
+        PromptError: nothing changed, less than is owed was asked for, or there is no message.
+    """
+    if not message.strip():
+        raise PromptError('a bump says why: pytest-agentops prompts bump NAME -m "why"')
+    before = base_of(prompts, base)
+    bumps, edits, locked = [], [], dict(prompts.locked)
+    current = prompts.current()
+    for name in names:
+        prompt = prompts._at_hand(name)
+        found = _bumped(before, prompt, recorded, level)
+        bumps.append(found)
+        edits.append(_with_version(prompts.folder / f"{name}{ENDING}", found.new))
+        locked[name] = Locked(found.new, current[name].digest)
+        locked |= {partial: current[partial] for partial in prompt.partials}
+    lines = [f"{each.name}: {each.old or 'new'} -> {each.new} ({each.level})" for each in bumps]
+    edits.append(_edit(prompts.folder / LOCK, written_lock(locked)))
+    edits.append(_noted(prompts.folder / CHANGELOG, bumps, message, today or date.today()))
+    steps = [
+        f"{line}{''.join(f'{chr(10)}  {reason}' for reason in each.reasons)}"
+        for line, each in zip(lines, bumps, strict=True)
+    ]
+    return Plan(tuple(steps), tuple(edit for edit in edits if edit.old != edit.new)), tuple(bumps)
+
+
+def base_of(prompts: PromptRepository, ref: str | None) -> PromptRepository | None:
+    """The prompts where this branch left the main one; None where nothing is committed yet.
+
+    Raises:
+        HistoryError: a ref that was named is not there, or has nothing in common with this branch.
+    """
+    try:
+        history = prompts.history
+        history.commit("HEAD")
+    except HistoryError:
+        if ref is not None:
+            raise
+        return None
+    for candidate in [ref] if ref is not None else [*history.branches(), "HEAD"]:
+        try:
+            return prompts.at(history.merge_base(candidate, "HEAD"))
+        except HistoryError:
+            if ref is not None:
+                raise
+    return None
+
+
+def _before(base: PromptRepository | None, name: str) -> Prompt | None:
+    """A prompt as it was at the base."""
+    if base is None or name not in base.tree.names():
+        return None
+    return base._at_hand(name)
+
+
+def _bumped(base: PromptRepository | None, prompt: Prompt, recorded: Recorded, asked: Level | None) -> Bump:
+    old = _before(base, prompt.name)
+    if old is None:
+        return Bump(prompt.name, None, prompt.version or "1.0.0", "none", ("it is new",))
+    revision = Revision(old, prompt)
+    owed = revision.level(recorded(prompt.name))
+    if owed == "none" and asked is None:
+        raise PromptError(
+            f"{prompt.name} is what it was at {old.version or 'no version'}: there is nothing to bump\n"
+            "  descriptions, owners and comments of YAML are nothing that a model sees"
+        )
+    if asked is not None and LEVELS.index(asked) < LEVELS.index(owed):
+        raise PromptError(f"{prompt.name} owes a {owed} bump, and {asked} is less\n  {_first(reasons(revision, owed))}")
+    level = asked or owed
+    target = Semver.parse(old.version or "0.0.0").raised(level)
+    claimed = Semver.parse(prompt.version or "0.0.0")
+    return Bump(prompt.name, old.version, str(max(target, claimed)), level, tuple(reasons(revision, level)))
+
+
+def _first(lines: Iterable[str]) -> str:
+    return next(iter(lines), "")
+
+
+def reasons(revision: Revision, level: Level) -> Iterator[str]:
+    """Why a change is of this level."""
+    breaking = [change for change in revision.contract if change.breaking]
+    yield from (f"{change.path}: {change.message}" for change in (breaking if level == "major" else revision.contract))
+    if level == "patch":
+        yield "what was recorded renders as it did"
+    elif not breaking and level != "none":
+        if revision.old.body != revision.new.body:
+            yield "the body changed"
+        yield from (f"{name} changed, which it includes" for name in revision.partials)
+        yield from (f"{path} changed" for path, _, _ in revision.settings if path.partition(".")[0] == "model")
+
+
+def _edit(path: Path, new: str) -> Edit:
+    return Edit(path, _read(path), new)
+
+
+def _with_version(path: Path, version: str) -> Edit:
+    """The file with this version in its front matter, and nothing else changed."""
+    text = _read(path)
+    assert text is not None
+    ending = "\r\n" if "\r\n" in text else "\n"
+    head = re.match(r"\ufeff?---[ \t]*\r?\n", text)
+    if head is None:
+        return Edit(path, text, f"---{ending}name: {path.stem}{ending}version: {version}{ending}---{ending}{text}")
+    end = re.compile(r"^---[ \t]*\r?$", re.MULTILINE).search(text, head.end())
+    assert end is not None
+    front = text[head.end() : end.start()]
+    replaced, count = re.subn(
+        r"(?m)^(version:[ \t]*)[^\r\n#]*?([ \t]*(?:#[^\r\n]*)?\r?)$", rf"\g<1>{version}\g<2>", front, count=1
+    )
+    if not count:
+        named = re.search(r"(?m)^name:[^\n]*\n", front)
+        at = named.end() if named else 0
+        replaced = f"{front[:at]}version: {version}{ending}{front[at:]}"
+    return Edit(path, text, text[: head.end()] + replaced + text[end.start() :])
+
+
+def _noted(path: Path, bumps: Sequence[Bump], message: str, today: date) -> Edit:
+    text = _read(path)
+    title, _, rest = (text or "# Changelog of the prompts\n").partition("\n")
+    entries = "".join(f"\n## {each.name} {each.new} ({today.isoformat()})\n\n{_why(each, message)}\n" for each in bumps)
+    for each in bumps:  # One that is bumped again on its branch keeps one entry.
+        again = re.compile(
+            rf"\n## {re.escape(each.name)} {re.escape(each.new)} \([^)]*\)\n\n(.*?)(?=\n## |\Z)", re.DOTALL
+        )
+        if found := again.search(rest):
+            entries = entries.replace(
+                f"\n\n{_why(each, message)}\n", f"\n\n{found[1].strip()}\n{_why(each, message)}\n", 1
+            )
+            rest = rest[: found.start()] + rest[found.end() :]
+    return Edit(path, text, f"{title}\n{entries}{rest}")
+
+
+def _why(each: Bump, message: str) -> str:
+    return f"- {' '.join(message.split())}" + (f" ({each.level})" if each.level != "none" else "")
+
+
+def lock(prompts: PromptRepository) -> Plan:
+    """What makes the lock say what the files are: the first time, and after a merge.
+
+    Raises:
+        PromptSyntaxError: a file cannot be understood.
+    """
+    current = prompts.current()
+    missing = [name for name in current if not is_partial(name) and prompts._at_hand(name).version is None]
+    if missing:
+        raise PromptError(f"{missing[0]} has no version\n  add to its front matter: version: 1.0.0")
+    edit = _edit(prompts.folder / LOCK, written_lock(current))
+    try:
+        before: Mapping[str, Locked] = prompts.locked
+    except PromptError:  # What cannot be read is written anew.
+        before = {}
+    steps = [
+        f"{name}: {_said(before.get(name))} -> {_said(current.get(name))}"
+        for name in sorted({*before, *current})
+        if before.get(name) != current.get(name)
+    ]
+    return Plan(tuple(steps), (edit,) if edit.old != edit.new else ())
+
+
+def _said(locked: Locked | None) -> str:
+    if locked is None:
+        return "nothing"
+    return f"{locked.version or 'a partial'} {locked.digest[:15]}"
+
+
+def label(prompts: PromptRepository, name: str, label: str, version: str | None) -> Plan:
+    """What lets a label point to another version, or takes it away where that is None.
+
+    Raises:
+        VersionNotFound: there is no such version.
+        LockError: the label has a name that none may have.
+    """
+    if version is not None:
+        prompts.get(f"{name}@{version}")
+    old = prompts.labels.get(name, {}).get(label)
+    path = prompts.folder / LABELS
+    if old == version:
+        return Plan((f"{name}: {label} is {version or 'not there'} already",))
+    edit = _edit(path, with_label(_read(path), name, label, version))
+    return Plan((f"{name}: {label} {old or 'nothing'} -> {version or 'nothing'}",), (edit,))
+
+
+def rolled_back(prompts: PromptRepository, name: str, label: str) -> str:
+    """Where a label pointed before it points where it does now.
+
+    Raises:
+        VersionNotFound: it has never pointed anywhere else, as far as commits tell.
+        HistoryError: there is no repository.
+    """
+    now = prompts.labels.get(name, {}).get(label)
+    for commit in prompts.history.commits_of(LABELS):
+        then = prompts.at(commit).labels.get(name, {}).get(label)
+        if then is not None and then != now:
+            return then
+    raise VersionNotFound(f"{label} of {name} has never pointed to another version than {now}{prompts._reach()}")
+
+
+def snapshot(prompts: PromptRepository) -> str:
+    """The prompts as one JSON for production: what is at hand, and every version that a label points to.
+
+    Raises:
+        PromptError: a label points nowhere.
+    """
+    texts: dict[str, str] = {}
+
+    def kept(text: str) -> str:
+        from pytest_agentops.prompt import sha256
+
+        digest = sha256(text)[:16]
+        texts[digest] = text
+        return digest
+
+    versions: dict[str, dict[str, dict[str, str]]] = {}
+    for name in prompts:
+        prompt = prompts._at_hand(name)
+        wanted = {prompt.version, *prompts.labels.get(name, {}).values()} - {None}
+        for version in sorted(filter(None, wanted)):
+            state = prompt if version == prompt.version else prompts.get(f"{name}@{version}")
+            files = {state.name: state.text, **state.partials}
+            versions.setdefault(name, {})[version] = {each: kept(text) for each, text in files.items()}
+    data = {
+        "format": SNAPSHOT,
+        "prompts": {name: kept(prompts.tree.text(name)) for name in prompts.tree.names()},
+        "labels": {name: dict(each) for name, each in prompts.labels.items()},
+        "versions": versions,
+        "texts": dict(sorted(texts.items())),
+    }
+    return json.dumps(data, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
+
+
+# --- the check -------------------------------------------------------------------------------------------------------
+
+Kind = Literal["broken", "owed bump", "reused version", "version", "lock", "label", "gone"]
+
+
+@dataclass(frozen=True)
+class Debt:
+    """One thing that keeps a change of prompts from being merged."""
+
+    name: str
+    kind: Kind
+    message: str
+    remedy: str = ""
+    """What to type."""
+    path: str = field(default="", compare=False)
+
+
+def check(
+    prompts: PromptRepository, base: str | None = None, *, recorded: Recorded = lambda _name: ()
+) -> Iterator[Debt]:
+    """What is owed before this branch may be merged, compared with where it left the main one.
+
+    Raises:
+        HistoryError: the base is not there.
+    """
+    before = base_of(prompts, base)
+    found = {name: _readable(prompts, name) for name in prompts}
+    for name, prompt in found.items():
+        if isinstance(prompt, str):
+            yield Debt(name, "broken", prompt, path=prompts.tree.place(name))
+        elif prompt.version is None:
+            yield Debt(name, "version", "it has no version", "add to its front matter: version: 1.0.0", prompt.path)
+        else:
+            yield from _owed(before, prompt, recorded)
+    if not any(isinstance(prompt, str) for prompt in found.values()):
+        yield from _unlocked(prompts)
+    yield from _unpointed(prompts)
+
+
+def _readable(prompts: PromptRepository, name: str) -> Prompt | str:
+    try:
+        return prompts._at_hand(name)
+    except PromptError as error:
+        return str(error)
+
+
+def _owed(base: PromptRepository | None, prompt: Prompt, recorded: Recorded) -> Iterator[Debt]:
+    remedy = f'pytest-agentops prompts bump {prompt.name} -m "why"'
+    version = Semver.parse(prompt.version or "0.0.0")
+    old = _before(base, prompt.name)
+    if old is not None and old.version is not None:
+        revision = Revision(old, prompt)
+        level = revision.level(recorded(prompt.name))
+        due = Semver.parse(old.version).raised(level)
+        if level != "none" and version < due:
+            why = "; ".join(list(reasons(revision, level))[:3])
+            claimed = "the version is still" if str(version) == old.version else "it claims"
+            message = f"it owes a {level} bump to {due}, and {claimed} {version}: {why}"
+            yield Debt(prompt.name, "owed bump", message, remedy, prompt.path)
+            return
+        if version < Semver.parse(old.version):
+            message = f"it claims {version}, which is older than {old.version}"
+            yield Debt(prompt.name, "version", message, remedy, prompt.path)
+            return
+    yield from _reused(base, prompt, remedy)
+
+
+def _reused(base: PromptRepository | None, prompt: Prompt, remedy: str) -> Iterator[Debt]:
+    """A version that the base has released with another digest."""
+    if base is None or prompt.name not in base.history.changes(base._head):
+        return
+    change = base._known_states(prompt.name).get(str(prompt.version))
+    then = base._readable(change) if change is not None else None
+    if change is not None and then is not None and then.digest != prompt.digest:
+        message = (
+            f"{prompt.version} was released in {change.commit.short} of {change.commit.date:%Y-%m-%d} as something else"
+        )
+        yield Debt(prompt.name, "reused version", message, remedy, prompt.path)
+
+
+def _unlocked(prompts: PromptRepository) -> Iterator[Debt]:
+    try:
+        locked = prompts.locked
+    except PromptError as error:
+        yield Debt(LOCK, "lock", str(error).partition("\n")[0], "pytest-agentops prompts lock")
+        return
+    current = prompts.current()
+    for name in sorted({*locked, *current}):
+        if locked.get(name) != current.get(name):
+            what = (
+                "is not in the lock"
+                if name not in locked
+                else "is gone, and in the lock"
+                if name not in current
+                else "is not what the lock says"
+            )
+            yield Debt(name, "lock", what, "pytest-agentops prompts lock", str(prompts.folder / LOCK))
+
+
+def _unpointed(prompts: PromptRepository) -> Iterator[Debt]:
+    try:
+        labels = prompts.labels
+    except PromptError as error:
+        yield Debt(LABELS, "label", str(error))
+        return
+    for name, each in labels.items():
+        for label, version in each.items():
+            try:
+                prompts.get(f"{name}@{version}")
+            except PromptNotFound as error:
+                message = (
+                    f"the label {label} points to {version}, which is not there: {str(error).partition(chr(10))[0]}"
+                )
+                yield Debt(
+                    name,
+                    "label",
+                    message,
+                    f"pytest-agentops prompts label {name} {label} VERSION",
+                    str(prompts.folder / LABELS),
+                )
+            except PromptError:
+                continue  # It is broken, which is told by itself.

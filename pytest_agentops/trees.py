@@ -1,0 +1,189 @@
+"""Where the files of a prompts folder come from: the working tree, a commit, a snapshot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from pytest_agentops.errors import PromptError, PromptNotFound, PromptSyntaxError, did_you_mean
+from pytest_agentops.history import ENDING, History
+from pytest_agentops.prompt import normal_name
+
+
+class Tree(Protocol):
+    """The files of a prompts folder in one state."""
+
+    @property
+    def frozen(self) -> bool:
+        """Whether they can never change."""
+
+    def names(self) -> list[str]:
+        """The names of all prompt files, partials among them, sorted."""
+
+    def text(self, name: str) -> str:
+        """The text of one prompt file.
+
+        Raises:
+            PromptNotFound: there is none of this name.
+            PromptSyntaxError: it is no text.
+        """
+
+    def place(self, name: str) -> str:
+        """Where it is, for messages."""
+
+    def file(self, name: str) -> str | None:
+        """The text of another file in the folder, such as the lock; None where it is not there."""
+
+
+class WorkingTree:
+    """The files as they stand in a folder."""
+
+    frozen = False
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def names(self) -> list[str]:
+        found = self.folder.rglob(f"*{ENDING}")
+        return sorted(path.relative_to(self.folder).as_posix().removesuffix(ENDING) for path in found)
+
+    def place(self, name: str) -> str:
+        return str(self._path(name))
+
+    def text(self, name: str) -> str:
+        path = self._path(normal_name(name))
+        try:
+            if not path.resolve().is_relative_to(self.folder.resolve()):
+                raise PromptNotFound(f"{path} leads out of {self.folder}")
+            return decoded(path.read_bytes(), str(path))
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            raise PromptNotFound(self._not_found(name)) from None
+        except (OSError, RuntimeError) as error:  # A link that leads to itself is a RuntimeError.
+            raise PromptError(f"{path} cannot be read: {error}") from error
+
+    def file(self, name: str) -> str | None:
+        path = self.folder / name
+        try:
+            return decoded(path.read_bytes(), str(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}{ENDING}"
+
+    def _not_found(self, name: str) -> str:
+        if not self.folder.is_dir():
+            return f"there is no prompts folder {self.folder}; name it with `prompts` in [tool.agentops]"
+        return not_found(name, self.names(), str(self.folder))
+
+
+class CommitTree:
+    """The files as they were at a commit."""
+
+    frozen = True
+
+    def __init__(self, history: History, ref: str) -> None:
+        """The folder at this ref.
+
+        Raises:
+            HistoryError: there is no such commit.
+        """
+        self.history = history
+        self.ref = ref
+        self.sha = history.commit(ref)
+
+    def names(self) -> list[str]:
+        return sorted(path.removesuffix(ENDING) for path in self.history.files(self.sha) if path.endswith(ENDING))
+
+    def place(self, name: str) -> str:
+        return f"{self.history.prefix}{name}{ENDING}@{self.ref if len(self.ref) < 30 else self.ref[:9]}"
+
+    def text(self, name: str) -> str:
+        name = normal_name(name)
+        blob = self.history.files(self.sha).get(f"{name}{ENDING}")
+        if blob is None:
+            raise PromptNotFound(not_found(name, self.names(), f"{self.history.prefix or '.'} at {self.ref}"))
+        return decoded(self.history.read(blob), self.place(name))
+
+    def file(self, name: str) -> str | None:
+        blob = self.history.files(self.sha).get(name)
+        return None if blob is None else decoded(self.history.read(blob), f"{self.history.prefix}{name}@{self.ref}")
+
+
+class MappingTree:
+    """Files that are given as texts by their names."""
+
+    frozen = True
+
+    def __init__(self, texts: Mapping[str, str], where: str, files: Mapping[str, str] | None = None) -> None:
+        self.texts = texts
+        self.where = where
+        self.files = files or {}
+
+    def names(self) -> list[str]:
+        return sorted(self.texts)
+
+    def place(self, name: str) -> str:
+        return f"{self.where}: {name}"
+
+    def text(self, name: str) -> str:
+        name = normal_name(name)
+        if name not in self.texts:
+            raise PromptNotFound(not_found(name, self.names(), self.where))
+        return self.texts[name]
+
+    def file(self, name: str) -> str | None:
+        return self.files.get(name)
+
+
+def decoded(data: bytes, path: str) -> str:
+    """The text of a file: UTF-8, with line ends of one kind and no byte order mark.
+
+    Raises:
+        PromptSyntaxError: it is no UTF-8.
+    """
+    try:
+        return data.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise PromptSyntaxError(
+            f"{path} is not UTF-8: {error.reason} at byte {error.start}, on line {line}; save it as UTF-8"
+        ) from error
+
+
+def not_found(name: str, names: list[str], where: str) -> str:
+    """Why there is no prompt of this name."""
+    known = [known for known in names if is_partial(known) == is_partial(name)]
+    return f"no prompt {name!r} in {where}{did_you_mean(name, known)}\n  there are: {', '.join(known) or 'none'}"
+
+
+def is_partial(name: str) -> bool:
+    """Whether it is there to be included: its name, or a folder above it, begins with an underscore."""
+    return any(part.startswith("_") for part in name.split("/"))
+
+
+# --- snapshots -------------------------------------------------------------------------------------------------------
+
+SNAPSHOT = 1
+
+
+def read_snapshot(text: str, path: str) -> Mapping[str, Any]:
+    """What a snapshot holds.
+
+    Raises:
+        PromptError: it is none, or of a newer format.
+    """
+    try:
+        data = json.loads(text)
+        if data["format"] != SNAPSHOT:
+            raise PromptError(f"{path} has format {data['format']!r}; this version reads {SNAPSHOT}")
+        if not all(isinstance(data[key], dict) for key in ("prompts", "labels", "versions", "texts")):
+            raise KeyError("prompts")
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise PromptError(
+            f"{path} is no snapshot of prompts ({type(error).__name__}: {error})\n"
+            "  to write one: pytest-agentops prompts snapshot"
+        ) from error
+    return data  # type: ignore[no-any-return]
