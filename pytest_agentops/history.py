@@ -156,6 +156,22 @@ class History:
             raise HistoryError(f"git has no object {blob} in {self.root}: {error}") from None
         return bytes(data)
 
+    def whole(self, ref: str, *paths: str) -> Iterator[tuple[str, bytes]]:
+        """The files of the whole repository at a commit that have these paths, or begin with one that ends in a slash.
+
+        Raises:
+            HistoryError: there is no such commit here.
+        """
+        for path, blob in self.everything(self.commit(ref)).items():
+            if path in paths or path.startswith(tuple(each for each in paths if each.endswith("/"))):
+                yield path, self.read(blob)
+
+    @lru_cache(maxsize=4)  # noqa: B019
+    def everything(self, sha: str) -> Mapping[str, str]:
+        """All files of the repository at a commit, by their path from its root; the values name their contents."""
+        entries = filter(None, self._git("ls-tree", "-r", "-z", sha).split("\0"))
+        return {path: about.split(" ")[2] for about, _, path in (entry.partition("\t") for entry in entries)}
+
     def changes(self, ref: str = "HEAD") -> Mapping[str, tuple[Change, ...]]:
         """For each prompt file that there ever was, by its newest name, what commits did to it, the newest first.
 

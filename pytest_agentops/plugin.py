@@ -26,15 +26,19 @@ if TYPE_CHECKING:
     from pytest_agentops.repository import PromptRepository
     from pytest_agentops.settings import Settings
     from pytest_agentops.trace import Comparison
+    from pytest_agentops.trees import CommitTree
 
 _MODES = ("none", "once", "changed", "all", "verify", "live")
 _MARKER = (
-    "agentops(record=..., cassette=..., ignore=[...], budget={...}): record and replay this test's model calls; "
+    "agentops(record=..., cassette=..., ignore=[...], budget={...}, versions={...}): record and replay this test's "
+    "model calls; "
     "record is a mode for this test alone, cassette a path from the test file's folder, "
     "ignore a list of JSON paths into requests that do not count, budget what the run may use (usd, tokens, steps, "
-    "seconds)"
+    "seconds), versions the prompts' versions to run it with, each in turn"
 )
-_MARKED = ("record", "cassette", "ignore", "budget")
+_MARKED = ("record", "cassette", "ignore", "budget", "versions")
+_PINNED = "agentops_versions"
+"""The parameter that says which versions a run of a test has."""
 _LONGEST_NAME = 120
 _REFUSED = re.compile(r'[\x00-\x1f\x7f"%*/:<>?\\|]')
 """Characters that one file system or another refuses in a name, and the one that encodes them."""
@@ -51,6 +55,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "cassette (the default elsewhere), changed replays up to the first request that is no longer recorded and "
         "records from there, all records everything anew, verify goes live and reports what is no longer as "
         "recorded, live uses no cassette",
+    )
+    group.addoption(
+        "--agentops-ref",
+        metavar="REF",
+        default=None,
+        help="take all prompts, and the cassettes that go with them, as of this commit, branch or tag; the working "
+        "tree stays as it is",
     )
     group.addoption(
         "--agentops-mutate",
@@ -138,6 +149,9 @@ _EQUIPMENT = pytest.StashKey["Equipment"]()
 _CURRENT = pytest.StashKey[pytest.Item]()
 _WHOLE = pytest.StashKey[_WholeSession]()
 _OPEN = pytest.StashKey[ExitStack]()
+_PINS = pytest.StashKey[Mapping[str, str]]()
+"""Which versions of prompts the test that runs now has."""
+_THEN = pytest.StashKey["CommitTree"]()
 _SHARED = pytest.StashKey[list[str]]()
 """The cassettes of shared fixtures so far."""
 _ELSEWHERE = pytest.StashKey[int]()
@@ -176,13 +190,51 @@ def _may_be_scoped(root: Path) -> bool:
     return b"agentops" in text and b"scope" in text
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test whose marker names versions runs once with each, or with each combination where it names several prompts."""
+    marker = metafunc.definition.get_closest_marker("agentops")
+    if marker is None or "versions" not in marker.kwargs:
+        return
+    from itertools import product
+
+    wanted = _versions(marker.kwargs["versions"], metafunc.definition.nodeid)
+    pins = [dict(zip(wanted, chosen, strict=True)) for chosen in product(*wanted.values())]
+    metafunc.fixturenames.append(_PINNED)
+    ids = [",".join(f"{name}@{version}" for name, version in each.items()) for each in pins]
+    metafunc.parametrize(_PINNED, pins, ids=ids)
+
+
+def _versions(given: object, where: str) -> dict[str, list[str]]:
+    if (
+        not isinstance(given, Mapping)
+        or not given
+        or not all(isinstance(each, list | tuple) and each for each in given.values())
+    ):
+        raise pytest.UsageError(
+            f"{where}: versions names prompts with lists of versions, "
+            f'such as {{"support/triage": ["1.2.0", "worktree"]}}, not {given!r}'
+        )
+    return {str(name): [str(version) for version in versions] for name, versions in given.items()}
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """A mistake in the settings or in a marker is told before any test runs."""
     concerned = [item for item in items if _is_ours(item)]
     if concerned:
         _settings(config)
+        _check_ref(config)
     for item in concerned:
         _marked(item)
+
+
+def _check_ref(config: pytest.Config) -> None:
+    from pytest_agentops.errors import PromptError
+
+    try:
+        if config.getoption("--agentops-ref"):
+            _as_of(config)
+    except PromptError as error:
+        raise pytest.UsageError(f"--agentops-ref: {error}") from None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -194,6 +246,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     whole = item.config.stash.get(_WHOLE, None)
     if whole is not None:
         item.config.stash[_LATE] += _refused_between(whole)
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    item.config.stash[_PINS] = parameters.get(_PINNED, {})
     if _is_ours(item):
         session = _opened(item)
         run = item.stash[_RUN] = _Run(session, ExitStack())
@@ -555,6 +609,8 @@ def _new_session(item: pytest.Item, *, path: Path | None = None) -> Session:
     if path is None:
         path = item.path.parent / marked["cassette"] if shared else cassette_path(item)
     option = item.config.getoption("--agentops-record")
+    if item.config.getoption("--agentops-ref"):
+        path = _cassette_then(item.config, path)
     return Session(
         path,
         mode=option or marked.get("record") or settings.record,
@@ -565,6 +621,32 @@ def _new_session(item: pytest.Item, *, path: Path | None = None) -> Session:
         shared=shared,
         equipment=_equipment(item.config),
     )
+
+
+def _as_of(config: pytest.Config) -> CommitTree:
+    """The prompts as of `--agentops-ref`."""
+    if _THEN not in config.stash:
+        from pytest_agentops.history import History
+        from pytest_agentops.trees import CommitTree
+
+        config.stash[_THEN] = CommitTree(History(_settings(config).prompts), config.getoption("--agentops-ref"))
+    return config.stash[_THEN]
+
+
+def _cassette_then(config: pytest.Config, path: Path) -> Path:
+    """Where a cassette is as it was at `--agentops-ref`: out of git, in a folder that git ignores."""
+    from pytest_agentops.journal import ignored_by_git
+
+    tree, root = _as_of(config), _settings(config).root
+    inside = path.resolve().relative_to(tree.history.root) if path.resolve().is_relative_to(tree.history.root) else None
+    if inside is None:
+        return path
+    ignored_by_git(root / ".agentops")
+    folder = root / ".agentops" / "at" / tree.sha[:12]
+    for name, data in tree.history.whole(tree.sha, inside.as_posix(), f"{inside.with_suffix('.bodies').as_posix()}/"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return folder / inside
 
 
 def _equipment(config: pytest.Config) -> Equipment:
@@ -646,6 +728,8 @@ def _marked(item: pytest.Item) -> Mapping[str, Any]:
             budget(found["budget"])
         except ExpectationError as error:
             raise pytest.UsageError(f"{item.nodeid}: {error}") from None
+    if "versions" in found:
+        _versions(found["versions"], item.nodeid)
     if "ignore" in found:
         from pytest_agentops.errors import SettingsError
         from pytest_agentops.settings import json_paths
@@ -693,10 +777,16 @@ def agent_trace(request: pytest.FixtureRequest) -> AgentTrace:
 
 @pytest.fixture(scope="session")
 def prompts(request: pytest.FixtureRequest) -> PromptRepository:
-    """The prompts of the project: `prompts["support/agent"].render(company="ACME")`."""
+    """The prompts of the project: `prompts["support/agent"].render(company="ACME")`.
+
+    A name alone is the version that the test's marker names, else the prompt of the working tree, or that of
+    `--agentops-ref`.
+    """
     from pytest_agentops.repository import PromptRepository
 
-    return PromptRepository(_settings(request.config).prompts)
+    config = request.config
+    then = _as_of(config) if config.getoption("--agentops-ref") else None
+    return PromptRepository(_settings(config).prompts, tree=then, pins=lambda: config.stash[_PINS])
 
 
 # --- what people read ------------------------------------------------------------------------------------------------
@@ -743,6 +833,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 def _is_whole(config: pytest.Config, stats: Mapping[str, Any]) -> bool:
     """Whether nothing narrowed this run, so that a cassette it did not use is one that nobody uses."""
     narrowed = config.args_source is pytest.Config.ArgsSource.ARGS or stats.get("deselected")
+    narrowed = narrowed or config.getoption("--agentops-ref")
     return not (narrowed or stats.get("error") or config.getoption("keyword") or config.getoption("markexpr"))
 
 

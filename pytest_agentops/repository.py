@@ -210,7 +210,7 @@ class PromptRepository:
 
         def source(name: str) -> str:
             for folder in path.parents:
-                blob = self._all_files(commit).get((folder / f"{name}{ENDING}").as_posix())
+                blob = self.history.everything(commit).get((folder / f"{name}{ENDING}").as_posix())
                 if blob is not None:
                     return self.history.read(blob).decode("utf-8", "replace")
             raise PromptNotFound(f"there is no {name!r} in the folders above {path} at {commit[:9]}")
@@ -218,10 +218,6 @@ class PromptRepository:
         assert change.blob is not None
         text = self.history.read(change.blob).decode("utf-8", "replace")
         return Prompt.parse(path.stem, text, path=f"{path}@{commit[:9]}", source=source)
-
-    @lru_cache(maxsize=64)  # noqa: B019
-    def _all_files(self, sha: str) -> Mapping[str, str]:
-        return History(self.history.root).files(sha)
 
     def diff(self, name: str, a: str, b: str = "worktree") -> Revision:
         """What changed of a prompt between two of its states; `a` and `b` are what stands behind an `@`.

@@ -29,6 +29,8 @@ class Settings:
     """What may go live; `none` by default where `CI` is set."""
     prompts: Path = Path("prompts")
     """The prompts folder."""
+    base: str | None = None
+    """The commit, branch or tag that changes are compared with; where this branch left the main one, if not given."""
     ignore: tuple[str, ...] = ()
     """JSON paths into request bodies that do not count when a request is looked up."""
     allow_hosts: tuple[str, ...] = ()
@@ -127,6 +129,12 @@ def _folder(name: str, value: Any, root: Path, origin: str) -> Path:
     return root / value
 
 
+def _ref(name: str, value: Any, _root: Path, origin: str) -> str:
+    if not isinstance(value, str) or not value.strip() or value.startswith("-"):
+        raise SettingsError(f"{name} = {value!r} in {origin} must be a commit, a branch or a tag, as text")
+    return value
+
+
 def _paths(name: str, value: Any, _root: Path, origin: str) -> tuple[str, ...]:
     return json_paths(value, f"{name} = {value!r} in {origin}")
 
@@ -187,6 +195,7 @@ def _one_of(*choices: str) -> Any:
 _CHECKS = {
     "record": _record,
     "prompts": _folder,
+    "base": _ref,
     "ignore": _paths,
     "allow_hosts": _hosts,
     "redact": _rules,

@@ -1,74 +1,35 @@
-"""The door for a shell: `pytest-agentops cassettes list|show|check|prune` and `traces show`."""
+"""`pytest-agentops cassettes list|show|check|prune`."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterable, Iterator, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_agentops.errors import AgentopsError, CassetteMissing, CassetteUnreadable, UsageError
+from pytest_agentops.cli import command
+from pytest_agentops.errors import CassetteUnreadable
 
 if TYPE_CHECKING:
     from pytest_agentops.housekeeping import Complaint, House
     from pytest_agentops.tape import Tape
-    from pytest_agentops.trace import Trace
+
+ABOUT = "recorded exchanges"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 is fine, 1 says that something is wrong with a file, 2 that the command was used wrongly."""
-    options = _parser().parse_args(arguments)
-    try:
-        code: int = options.run(options)
-    except (UsageError, CassetteMissing) as error:
-        print(f"pytest-agentops: {error}", file=sys.stderr)
-        return 2
-    except AgentopsError as error:
-        print(f"pytest-agentops: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:  # The reader, such as `head`, has seen enough.
-        sys.stderr.close()
-        return 0
-    return code
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="pytest-agentops", description="Look at what agents did: cassettes and the traces in them."
-    )
-    parser.add_argument("--version", action="version", version=f"pytest-agentops {version('pytest-agentops')}")
-    areas = parser.add_subparsers(title="what to look at", metavar="AREA", required=True)
-
-    cassettes = _area(areas, "cassettes", "recorded exchanges")
-    listing = _command(cassettes, "list", "every cassette below a folder, with its size, outcome and models", _list)
+def add(commands: Any) -> None:
+    """Add the commands of this area."""
+    listing = command(commands, "list", "every cassette below a folder, with its size, outcome and models", _list)
     listing.add_argument("paths", nargs="*", type=Path, help="folders or files (default: this folder)")
-    showing = _command(cassettes, "show", "the exchanges of one cassette, one line each", _show)
+    showing = command(commands, "show", "the exchanges of one cassette, one line each", _show)
     showing.add_argument("path", type=Path, help="a cassette")
-    checking = _command(cassettes, "check", "secrets, damage and disorder in cassettes", _check)
+    checking = command(commands, "check", "secrets, damage and disorder in cassettes", _check)
     checking.add_argument("paths", nargs="*", type=Path, help="folders or files (default: this folder)")
     checking.add_argument("--strict", action="store_true", help="fail on disorder too, not on secrets and damage alone")
-    pruning = _command(cassettes, "prune", "remove the cassettes that no test owns; shows them first", _prune)
+    pruning = command(commands, "prune", "remove the cassettes that no test owns; shows them first", _prune)
     pruning.add_argument("paths", nargs="*", type=Path, help="folders (default: this folder)")
     pruning.add_argument("--yes", action="store_true", help="remove them without asking for it again")
-
-    traces = _area(areas, "traces", "what an agent did")
-    telling = _command(traces, "show", "a trace as a tree: model calls, tool calls, results, answers, findings", _tell)
-    telling.add_argument("path", type=Path, help="a cassette, or a trace that was saved as JSON")
-    return parser
-
-
-def _area(areas: Any, name: str, about: str) -> Any:
-    return areas.add_parser(name, help=about, description=about).add_subparsers(metavar="COMMAND", required=True)
-
-
-def _command(commands: Any, name: str, about: str, run: Any) -> argparse.ArgumentParser:
-    command: argparse.ArgumentParser = commands.add_parser(name, help=about, description=about)
-    command.add_argument("--json", action="store_true", help="the same as JSON")
-    command.set_defaults(run=run)
-    return command
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -103,24 +64,6 @@ def _show(options: argparse.Namespace) -> int:
     for exchange in tape.exchanges:
         print(f"  {exchange_line(exchange)}")
     return 0
-
-
-def _tell(options: argparse.Namespace) -> int:
-    from pytest_agentops.explain import trace_lines
-
-    trace = _trace(options.path)
-    print(trace.to_json(indent=2) if options.json else "\n".join(trace_lines(trace)))
-    return 0
-
-
-def _trace(path: Path) -> Trace:
-    from pytest_agentops.trace import Trace
-
-    if path.suffix == ".json" and path.is_file():
-        text = path.read_text(encoding="utf-8", errors="replace")
-        if '"interactions"' not in text:
-            return Trace.from_json(text)
-    return Trace.from_cassette(path)
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -229,7 +172,3 @@ def _table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
         models = ", ".join(row["models"]) or "no model"
         outcome = row["outcome"] or "foreign"
         yield f"{row['cassette']:<{width}}  {row['exchanges']:>4}  {outcome:<7} {date:<10}  {models}"
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
