@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import capture, expectations, load, replay, startup, suite
+from benchmarks import capture, expectations, load, prompts, replay, startup, suite
 
 BENCHMARKS = {
     "replay": replay,
@@ -13,6 +13,7 @@ BENCHMARKS = {
     "startup": startup,
     "capture": capture,
     "expectations": expectations,
+    "prompts": prompts,
 }
 
 

@@ -55,6 +55,8 @@ class Change:
     """Its content then; None where the commit removed it."""
     was_at: str | None = None
     """Where it was before, where the commit moved it."""
+    added: bool = False
+    """Whether it was not there before, or moved here from outside of the folder."""
 
 
 class History:
@@ -101,7 +103,7 @@ class History:
         try:
             sha: object = self._repo.git.get_object_header(f"{ref}^{{commit}}")[0]
         except ValueError:
-            raise HistoryError(f"there is no commit {ref!r} in {self.root}{self._how_far()}") from None
+            raise HistoryError(f"there is no commit {ref!r} in {self.root}{self.how_far()}") from None
         return sha.decode() if isinstance(sha, bytes) else str(sha)
 
     def merge_base(self, ref: str, other: str) -> str:
@@ -113,7 +115,7 @@ class History:
         both = self.commit(ref), self.commit(other)
         found = self._git("merge-base", *both, or_else="")
         if not found:
-            raise HistoryError(f"{ref} and {other} have no commit in common{self._how_far()}")
+            raise HistoryError(f"{ref} and {other} have no commit in common{self.how_far()}")
         return found
 
     def about(self, ref: str) -> Commit:
@@ -142,6 +144,16 @@ class History:
             if kind == "blob":
                 found[path.removeprefix(self.prefix)] = blob
         return found
+
+    @lru_cache(maxsize=4096)  # noqa: B019
+    def read_at(self, sha: str, path: str) -> bytes | None:
+        """The bytes of a file of the folder at a commit; None where it was not there."""
+        try:
+            found: tuple[object, ...] = self._repo.git.get_object_data(f"{sha}:{self.prefix}{path}")
+        except ValueError:
+            return None
+        _, kind, _, data = found
+        return data if kind in (b"blob", "blob") and isinstance(data, bytes) else None
 
     @lru_cache(maxsize=4096)  # noqa: B019
     def read(self, blob: str) -> bytes:
@@ -175,7 +187,7 @@ class History:
     def changes(self, ref: str = "HEAD") -> Mapping[str, tuple[Change, ...]]:
         """For each prompt file that there ever was, by its newest name, what commits did to it, the newest first.
 
-        A file that was moved keeps its history, from another folder too.
+        A file that was moved inside the folder keeps its history; `of` follows those that came from outside.
 
         Raises:
             HistoryError: there is no such commit here.
@@ -186,7 +198,7 @@ class History:
     def _changes(self, sha: str) -> Mapping[str, tuple[Change, ...]]:
         found: dict[str, list[Change]] = {}
         newest: dict[str, str] = {}
-        for change in self._logged(sha):
+        for change in self._logged(sha, self.prefix or "."):
             name = newest.get(change.path, change.path)
             found.setdefault(name, []).append(change)
             if change.was_at is not None:
@@ -194,14 +206,40 @@ class History:
         return {
             path.removeprefix(self.prefix).removesuffix(ENDING): tuple(changes)
             for path, changes in found.items()
-            if path.startswith(self.prefix)
+            if path.endswith(ENDING)
         }
 
-    def _logged(self, sha: str) -> Iterator[Change]:
+    def of(self, name: str, ref: str = "HEAD") -> Iterator[Change]:
+        """What commits did to one prompt, the newest first, before it came into the folder too.
+
+        Raises:
+            HistoryError: there is no such commit here.
+        """
+        last = None
+        for last in self.changes(ref).get(name, ()):
+            yield last
+        while last is not None and last.added and (path := self._came_from(last.commit.sha, last.path)):
+            # The commit itself moved it; what is told of it was told already.
+            before = [change for change in self._logged(f"{last.commit.sha}^", path) if change.path == path]
+            yield from before
+            last = before[-1] if before else None
+
+    @lru_cache(maxsize=4096)  # noqa: B019
+    def _came_from(self, sha: str, path: str) -> str | None:
+        """Where the file was that a commit seems to have added; None where it was nowhere."""
+        told = self._git("show", "--raw", "-z", "--no-abbrev", "-M", "--diff-merges=first-parent", "--format=", sha)
+        fields = iter(filter(None, told.split("\0")))
+        for about in fields:
+            status = about.rpartition(" ")[2]
+            before = next(fields) if status[0] in "RC" else None
+            if next(fields) == path:
+                return before
+        return None
+
+    def _logged(self, sha: str, path: str) -> Iterator[Change]:
         logged = self._git(
-            "log", "--raw", "-z", "--no-abbrev", "-M", "--diff-merges=first-parent", _FORMAT, sha, "--",
-            f":(top,glob)**/*{ENDING}",
-        )  # fmt: skip
+            "log", "--raw", "-z", "--no-abbrev", "-M", "--diff-merges=first-parent", _FORMAT, sha, "--", path
+        )
         for record in filter(None, logged.split(_RECORD)):
             head, _, rest = record.partition("\0\n")
             commit = _commit(head)
@@ -210,7 +248,8 @@ class History:
                 *_, blob, status = about.lstrip("\n").split(" ")
                 before = next(fields) if status[0] in "RC" else None
                 path = next(fields)
-                yield Change(commit, path, None if blob == _NOTHING else blob, before if status[0] == "R" else None)
+                moved = before if status[0] == "R" else None
+                yield Change(commit, path, None if blob == _NOTHING else blob, moved, status[0] in "AC")
 
     def commits_of(self, file: str) -> list[str]:
         """The commits that changed a file of the folder, the newest first."""
@@ -247,7 +286,8 @@ class History:
                 continue
             yield ref
 
-    def _how_far(self) -> str:
+    def how_far(self) -> str:
+        """The end of a message about what is not here: how far a shallow clone reaches, and how to get the rest."""
         if not self.shallow:
             return ""
         oldest = self._git("log", "--format=%h of %as", "HEAD", or_else="").splitlines()[-1:]

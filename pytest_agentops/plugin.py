@@ -191,7 +191,7 @@ def _may_be_scoped(root: Path) -> bool:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test whose marker names versions runs once with each, or with each combination where it names several prompts."""
+    """A test whose marker names versions runs once with each, of several prompts with each combination."""
     marker = metafunc.definition.get_closest_marker("agentops")
     if marker is None or "versions" not in marker.kwargs:
         return

@@ -161,13 +161,14 @@ class PromptRepository:
             PromptNotFound: no commit knows of it.
             HistoryError: there is no repository, or no commit in it.
         """
-        changes = self.history.changes(self._head)
         name = normal_name(name)
-        if name not in changes:
+        found = tuple(self.history.of(name, self._head))
+        if not found:
+            known = self.history.changes(self._head)
             raise PromptNotFound(
-                f"no commit knows of a prompt {name!r}{did_you_mean(name, changes)}{self.history._how_far()}"
+                f"no commit knows of a prompt {name!r}{did_you_mean(name, known)}{self.history.how_far()}"
             )
-        return changes[name]
+        return found
 
     def versions(self, name: str) -> tuple[Version, ...]:
         """The versions of a prompt that commits know of, the newest first; one that is not committed is none.
@@ -190,12 +191,18 @@ class PromptRepository:
     @lru_cache(maxsize=1024)  # noqa: B019 - a repository lives as long as its program
     def _states_at(self, sha: str, name: str) -> Mapping[str, Change]:
         found: dict[str, Change] = {}
-        for change in self.history.changes(sha).get(name) or self.log(name):
-            if change.blob is not None:
-                head = self.history.read(change.blob)[:20_000].decode("utf-8", "replace").partition("\n---")[0]
-                if said := _VERSION_LINE.search(head):
-                    found.setdefault(said[1], change)
-        return {version: change for version, change in found.items() if _is_semver(version)}
+        for change in tuple(self.history.of(name, sha)) or self.log(name):
+            if (version := self._version_of(change)) is not None:
+                found.setdefault(version, change)
+        return found
+
+    def _version_of(self, change: Change) -> str | None:
+        """The version that a file claimed, without reading the rest of it."""
+        if change.blob is None:
+            return None
+        head = self.history.read(change.blob)[:20_000].decode("utf-8", "replace").partition("\n---")[0]
+        said = _VERSION_LINE.search(head)
+        return said[1] if said and _is_semver(said[1]) else None
 
     def _then(self, change: Change) -> Prompt:
         """The prompt as this change left it, with the partials of that commit."""
@@ -309,13 +316,20 @@ class PromptRepository:
     def _by_version(self, name: str, version: str) -> Prompt:
         if self._snapshot:
             return self._from_snapshot(name, version)
-        change = self._known_states(name).get(version)
+        change = self._newest_with(name, version)
         if change is not None:
             return self._then(change)
         at_hand = self._at_hand(name) if name in self.tree.names() else None
         if at_hand is not None and at_hand.version == version:
             return at_hand
         raise VersionNotFound(self._no_version(name, version))
+
+    def _newest_with(self, name: str, version: str) -> Change | None:
+        try:
+            changes = self.history.of(name, self._head)
+            return next((change for change in changes if self._version_of(change) == version), None)
+        except HistoryError:
+            return None
 
     def _known_states(self, name: str) -> Mapping[str, Change]:
         """The versions that commits know of; none where there is no git, or nothing of this prompt in it."""
@@ -334,7 +348,7 @@ class PromptRepository:
 
     def _reach(self) -> str:
         try:
-            return self.history._how_far()
+            return self.history.how_far()
         except HistoryError as error:
             return f"\n  {str(error).splitlines()[0]}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -102,14 +103,14 @@ class CommitTree:
 
     def text(self, name: str) -> str:
         name = normal_name(name)
-        blob = self.history.files(self.sha).get(f"{name}{ENDING}")
-        if blob is None:
+        data = None if re.search(r"[\x00-\x1f]", name) else self.history.read_at(self.sha, f"{name}{ENDING}")
+        if data is None:
             raise PromptNotFound(not_found(name, self.names(), f"{self.history.prefix or '.'} at {self.ref}"))
-        return decoded(self.history.read(blob), self.place(name))
+        return decoded(data, self.place(name))
 
     def file(self, name: str) -> str | None:
-        blob = self.history.files(self.sha).get(name)
-        return None if blob is None else decoded(self.history.read(blob), f"{self.history.prefix}{name}@{self.ref}")
+        data = self.history.read_at(self.sha, name)
+        return None if data is None else decoded(data, f"{self.history.prefix}{name}@{self.ref}")
 
 
 class MappingTree:

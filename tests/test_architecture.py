@@ -13,8 +13,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "pytest_agentops"
 
 LAYERS = [
     ["plugin", "cli", "testing"],
-    ["explain", "summary"],
-    ["releases"],
+    ["accounts", "explain", "summary"],
+    ["releases", "usage"],
     ["cassette", "expect", "housekeeping", "repository"],
     ["journal", "lint", "revision", "trees"],
     ["capture", "tape"],
@@ -68,6 +68,7 @@ WEIGHT = {
     "pytest": {"plugin", "testing"},
     "rapidfuzz": {"expect", "lint"},
     "referencing": {"expect"},
+    "rich": {"cli"},
     "tomlkit": {"versions"},
     "tornado": {"stubs"},
     "vcr": {"tape"},

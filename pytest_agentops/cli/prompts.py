@@ -27,7 +27,7 @@ ABOUT = "prompts, their versions and what is owed"
 
 def add(commands: Any) -> None:
     """Add the commands of this area."""
-    listing = command(commands, "list", "every prompt, with its version, labels and who uses it", _list)
+    listing = _named(commands, "list", "every prompt, with its version, labels and who uses it", _list)
     listing.add_argument("--ref", help="as of this commit, branch or tag")
 
     showing = _named(commands, "show", "one prompt: what it takes, gives and says", _show)
