@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from pytest_agentops.history import Change, Commit
+from pytest_agentops.impact import Effect
 from pytest_agentops.kinds import Field
 from pytest_agentops.prompt import Prompt
 from pytest_agentops.releases import Debt, Plan
@@ -192,6 +193,22 @@ def debt_lines(debts: Sequence[Debt]) -> Iterator[str]:
             yield f"  to mend it: {debt.remedy}" if debt.remedy.startswith("pytest-agentops") else f"  {debt.remedy}"
     if not debts:
         yield "nothing is owed"
+
+
+def effect_lines(effects: Sequence[Effect], base: Commit, code: Sequence[str]) -> Iterator[str]:
+    """Which recorded tests a change of prompts touches, and why; which it does not."""
+    touched = [effect for effect in effects if effect.affected]
+    yield f"{len(touched)} of {len(effects)} recorded tests are touched since {base.short} of {base.date:%Y-%m-%d}"
+    for effect in touched:
+        yield f"{effect.cassette}: touched"
+        for touch in effect.touched[:5]:
+            yield f"  {touch.prompt}: {touch.reason}, with {_cut(_json(touch.inputs))}"
+    for effect in effects:
+        if not effect.affected:
+            yield f"{effect.cassette}: as it was ({', '.join(effect.prompts) or 'it renders no prompt'})"
+    if code:
+        more = f" and {len(code) - 3} more" if len(code) > 3 else ""
+        yield f"code changed too, which may touch any test: {', '.join(code[:3])}{more}"
 
 
 def plan_lines(plan: Plan, *, done: bool) -> Iterator[str]:

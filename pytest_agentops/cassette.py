@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pytest_agentops.capture import Recording, foreground, guarded_here, watching
+from pytest_agentops.capture import Recording, foreground, guarded_here, owner, watching
 from pytest_agentops.credentials import PLACEHOLDER
 from pytest_agentops.errors import (
     CassetteMiss,
@@ -30,7 +30,7 @@ from pytest_agentops.matching import Cause, Key, Renaming, causes, nearest, requ
 from pytest_agentops.redaction import Redactor, Rules
 from pytest_agentops.settings import RecordMode
 from pytest_agentops.tape import Outcome, Parser, Tape, load, save
-from pytest_agentops.trace import Trace
+from pytest_agentops.trace import Render, Trace
 from pytest_agentops.transports import Pace
 from pytest_agentops.volatile import Volatile, volatile_in
 
@@ -56,6 +56,8 @@ class Miss:
     """JSON paths that do not count."""
     ran_out: Exchange | None = None
     """The recorded exchange whose stream was read on beyond where its first reader had left it."""
+    revised: tuple[Revised, ...] = ()
+    """The prompts that were recorded in another state than the one they have now."""
 
     @property
     def causes(self) -> tuple[Cause, ...]:
@@ -67,6 +69,25 @@ class Miss:
         if not self.exists:
             return NothingRecorded(self)
         return CassetteUsedUp(self) if self.used_up else CassetteMiss(self)
+
+
+@dataclass(frozen=True)
+class Revised:
+    """A prompt that has changed since it was recorded."""
+
+    name: str
+    recorded: str | None
+    """The version that was recorded."""
+    now: str | None
+
+
+def _revised(recorded: Sequence[Render], now: Sequence[Render]) -> tuple[Revised, ...]:
+    before, after = ({render.name: render for render in renders} for renders in (recorded, now))
+    return tuple(
+        Revised(name, was.version, after[name].version)
+        for name, was in before.items()
+        if name in after and after[name].digest not in {render.digest for render in recorded if render.name == name}
+    )
 
 
 @dataclass(frozen=True)
@@ -153,6 +174,7 @@ class Cassette:
         return miss.error()
 
     def _miss(self, request: Request, *, used_up: bool) -> Miss:
+        recording = owner(stray=False)
         return Miss(
             request=request,
             cassette=self._file,
@@ -164,6 +186,7 @@ class Cassette:
             nearest=nearest(request, self.tape.exchanges, self._answers.played),
             test=self._test,
             ignore=self._ignore,
+            revised=_revised(self.tape.prompts, recording.renders if recording is not None else ()),
         )
 
 

@@ -555,6 +555,10 @@ def exchange_line(exchange: Exchange) -> str:
 def _nearest(nearest: Exchange, miss: Miss) -> Iterator[str]:
     asked, recorded, causes = miss.request, nearest.request, miss.causes
     found = [change for cause in causes for change in cause.changes]
+    for each in miss.revised:
+        versions = f"{each.recorded or 'no version'}; now {each.now or 'no version'}"
+        unbumped = " (not bumped)" if each.recorded == each.now else ""
+        yield f"  prompt    made with {each.name} {versions}{unbumped}{_differing_words(found)}"
     if causes:
         yield f"  cause     {'; '.join(_cause(cause) for cause in causes[:3])}"
     if any(cause.kind == "endpoint" for cause in causes) and recorded.location.query == asked.location.query:
@@ -647,6 +651,19 @@ def _word_diff(recorded: str, asked: str, *, context: int = 4, most: int = 4) ->
             else:
                 words += [f"[-{_cut(old, 80)}-]" if old else "", f"{{+{_cut(new, 80)}+}}" if new else ""]
         yield _cut(" ".join("".join(words).split()), 3 * _WIDTH)
+
+
+def _differing_words(changes: Sequence[Change]) -> str:
+    """How many words of the messages differ, and in which message."""
+    told = []
+    for change in changes:
+        texts = change.recorded, change.asked
+        index = re.match(r"/(?:messages|input)/(\d+)/", change.pointer)
+        if index and isinstance(texts[0], str) and isinstance(texts[1], str):
+            words = difflib.SequenceMatcher(None, texts[0].split(), texts[1].split(), autojunk=False)
+            count = sum(max(a2 - a1, b2 - b1) for kind, a1, a2, b1, b2 in words.get_opcodes() if kind != "equal")
+            told.append(f"{_counted(count, 'word')} differ{'s' * (count == 1)} in message {index[1]}")
+    return f"; {told[0]}" if told else ""
 
 
 def _request(miss: Miss) -> str:

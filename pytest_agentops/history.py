@@ -255,6 +255,16 @@ class History:
         """The commits that changed a file of the folder, the newest first."""
         return self._git("log", "--format=%H", "HEAD", "--", f"{self.prefix}{file}").splitlines()
 
+    def changed_since(self, ref: str) -> list[str]:
+        """The files that are not as they were at a commit, by their path from the root of the repository; new ones too.
+
+        Raises:
+            HistoryError: there is no such commit here.
+        """
+        changed = self._git("diff", "--name-only", "-z", self.commit(ref), "--")
+        new = self._git("ls-files", "--others", "--exclude-standard", "-z")
+        return sorted({*filter(None, changed.split("\0")), *filter(None, new.split("\0"))})
+
     def blame(self, path: str, ref: str | None = None) -> Iterator[tuple[Commit, int, str]]:
         """For each line of a file in the folder, the commit that wrote it, its number and its text.
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pytest_agentops.cassette import Equipment, Session
     from pytest_agentops.expect.budgets import Budget
     from pytest_agentops.guard import Hosts, Refusal
+    from pytest_agentops.impact import Impact
     from pytest_agentops.mutation import Survey
     from pytest_agentops.repository import PromptRepository
     from pytest_agentops.settings import Settings
@@ -62,6 +63,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         help="take all prompts, and the cassettes that go with them, as of this commit, branch or tag; the working "
         "tree stays as it is",
+    )
+    group.addoption(
+        "--agentops-impacted",
+        action="store_true",
+        help="leave out the tests that a change of prompts does not touch, whose recorded requests are what they were",
+    )
+    group.addoption(
+        "--agentops-base",
+        metavar="REF",
+        default=None,
+        help="what the change is compared with (default: where this branch left the main one)",
     )
     group.addoption(
         "--agentops-mutate",
@@ -156,6 +168,8 @@ _SHARED = pytest.StashKey[list[str]]()
 """The cassettes of shared fixtures so far."""
 _ELSEWHERE = pytest.StashKey[int]()
 """How many recordings of a killed run xdist's workers have kept."""
+_LEFT = pytest.StashKey[list[str]]()
+"""The tests that were left out since no change of prompts touches them, each with the reason."""
 _LATE = pytest.StashKey[list[str]]()
 """What happened outside of every test and must not pass in silence, as text."""
 
@@ -225,6 +239,73 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         _check_ref(config)
     for item in concerned:
         _marked(item)
+    if config.getoption("--agentops-impacted"):
+        _leave_out(config, items)
+
+
+def _leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect the tests that the change of prompts does not touch; what is not known counts as touched."""
+    from pytest_agentops.errors import PromptError
+
+    try:
+        left = _untouched(config, [item for item in items if _is_ours(item)])
+    except PromptError as error:
+        raise pytest.UsageError(f"--agentops-impacted: {error}") from None
+    config.stash[_LEFT] = list(left.values())
+    config.hook.pytest_deselected(items=list(left))
+    items[:] = [item for item in items if item not in left]
+
+
+def _untouched(config: pytest.Config, items: list[pytest.Item]) -> dict[pytest.Item, str]:
+    """The tests that need not run, each with the reason."""
+    from pytest_agentops.impact import Impact
+    from pytest_agentops.releases import base_of
+    from pytest_agentops.repository import PromptRepository
+
+    settings = _settings(config)
+    prompts = PromptRepository(settings.prompts)
+    base = base_of(prompts, config.getoption("--agentops-base") or settings.base)
+    if base is None:
+        raise pytest.UsageError(
+            "--agentops-impacted: nothing is committed yet, so that there is nothing to compare with"
+        )
+    impact = Impact(base, prompts)
+    code = impact.code()
+    found = {}
+    for item in items:
+        test_file = impact._inside(item.path)
+        if any(path != test_file and not _is_another_test(path) for path in code) or test_file in code:
+            continue
+        reason = _untouched_by(impact, item)
+        if reason is not None:
+            found[item] = f"{item.nodeid}: {reason}"
+    return found
+
+
+def _is_another_test(path: str) -> bool:
+    name = path.rpartition("/")[2]
+    return name.endswith(".py") and (name.startswith("test_") or name.endswith("_test.py"))
+
+
+def _untouched_by(impact: Impact, item: pytest.Item) -> str | None:
+    """Why a test need not run; None where it has to."""
+    from pytest_agentops.errors import CassetteError
+    from pytest_agentops.tape import load
+
+    marked = _marked(item)
+    path = item.path.parent / marked["cassette"] if "cassette" in marked else cassette_path(item)
+    paths = [path, *sorted((item.path.parent / "cassettes" / item.path.stem / "fixtures").glob("*.yaml"))]
+    if not path.is_file() or any(impact.recording_changed(each) for each in paths):
+        return None
+    try:
+        renders = [render for each in paths for render in (load(each).of(item.nodeid) or load(each)).prompts]
+    except CassetteError:
+        return None
+    pins = item.callspec.params.get(_PINNED, {}) if hasattr(item, "callspec") else {}
+    effect = impact.of(path, renders, pinned=[name for name, version in pins.items() if version != "worktree"])
+    if effect.affected:
+        return None
+    return f"its requests are what they were: {', '.join(effect.prompts) or 'it renders no prompt'}"
 
 
 def _check_ref(config: pytest.Config) -> None:
@@ -349,7 +430,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         config.stash[_OPEN].close()
         guard.close()
     if hasattr(config, "workeroutput"):  # xdist carries it to the controller.
-        config.workeroutput["agentops"] = {"late": list(late), "recovered": _recovered(config)}
+        left = config.stash.get(_LEFT, [])
+        config.workeroutput["agentops"] = {"late": list(late), "recovered": _recovered(config), "left": list(left)}
     if late and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -357,7 +439,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """What one of xdist's workers saw outside of every test."""
-    seen = getattr(node, "workeroutput", {}).get("agentops", {"late": [], "recovered": 0})
+    seen = getattr(node, "workeroutput", {}).get("agentops", {"late": [], "recovered": 0, "left": []})
+    node.config.stash[_LEFT] = seen["left"]  # Each worker collects everything.
     node.config.stash[_LATE] += seen["late"]
     node.config.stash[_ELSEWHERE] = node.config.stash.get(_ELSEWHERE, 0) + seen["recovered"]
 
@@ -818,7 +901,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
         for line in summary.lines(figures):
             terminalreporter.write_line(line)
-    for line in _lately(terminalreporter.config):
+    for line in (*_left_out(terminalreporter), *_lately(terminalreporter.config)):
         terminalreporter.write_line(line)
     if terminalreporter.config.getoption("--agentops-mutate"):
         from pytest_agentops import summary
@@ -850,6 +933,17 @@ def _remember_run(config: pytest.Config, paths: list[str]) -> None:
     with suppress(OSError):
         ignored_by_git(root / ".agentops")
         (root / ".agentops" / LAST_RUN).write_text(json.dumps({"cassettes": used}, indent=1), encoding="utf-8")
+
+
+def _left_out(terminalreporter: Any) -> Generator[str, None, None]:
+    """The tests that need not run, with `-v` each with its reason."""
+    left = terminalreporter.config.stash.get(_LEFT, [])
+    if left:
+        yield f"agentops: left out {len(left)} test{'s' * (len(left) != 1)} that the change of prompts does not touch"
+        shown = left if terminalreporter.verbosity > 0 else left[:5]
+        yield from (f"  {each}" for each in shown)
+        if len(left) > len(shown):
+            yield f"  and {len(left) - len(shown)} more (-v shows them)"
 
 
 def _lately(config: pytest.Config) -> Generator[str, None, None]:

@@ -14,6 +14,7 @@ from typing import Any
 from pytest_agentops.errors import CassetteError
 from pytest_agentops.housekeeping import cassettes
 from pytest_agentops.tape import load
+from pytest_agentops.trace import Render
 
 _SKIPPED = {"node_modules", "site-packages", "__pycache__", "venv", "env", "build", "dist"}
 
@@ -45,14 +46,21 @@ class Usage:
         self.root = root
 
     @cached_property
-    def recorded(self) -> Mapping[str, Sequence[Recorded]]:
-        """Every render that a cassette of the project knows of, by the prompt's name; unreadable ones know of none."""
-        found: dict[str, list[Recorded]] = {}
+    def renders(self) -> Mapping[Path, Sequence[Render]]:
+        """The renders that each cassette of the project knows of; unreadable ones are left out."""
+        found = {}
         for path in cassettes([self.root]):
             try:
-                renders = load(path).prompts
+                found[path] = load(path).prompts
             except CassetteError:
                 continue
+        return found
+
+    @cached_property
+    def recorded(self) -> Mapping[str, Sequence[Recorded]]:
+        """Every render that a cassette of the project knows of, by the prompt's name."""
+        found: dict[str, list[Recorded]] = {}
+        for path, renders in self.renders.items():
             for render in renders:
                 found.setdefault(render.name, []).append(Recorded(path, render.version, render.digest, render.inputs))
         return found

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "pytest_agentops"
 LAYERS = [
     ["plugin", "cli", "testing"],
     ["accounts", "explain", "summary"],
-    ["releases", "usage"],
+    ["impact", "releases", "usage"],
     ["cassette", "expect", "housekeeping", "repository"],
     ["journal", "lint", "revision", "trees"],
     ["capture", "tape"],

@@ -483,11 +483,11 @@ def test_the_marker_sets_mode_cassette_and_ignored_paths_of_one_test(
     [
         (
             "'once'",
-            "test_shop.py::test_order: @pytest.mark.agentops takes named arguments: record, cassette, ignore, budget",
+            "test_shop.py::test_order: @pytest.mark.agentops takes named arguments: record, cassette, ignore, budget, versions",
         ),
         (
             "mode='once'",
-            "test_shop.py::test_order: @pytest.mark.agentops has no argument 'mode'; there are: record, cassette, ignore, budget",
+            "test_shop.py::test_order: @pytest.mark.agentops has no argument 'mode'; there are: record, cassette, ignore, budget, versions",
         ),
         (
             "record='onse'",

@@ -168,6 +168,38 @@ def test_a_file_that_is_not_utf_8_is_an_error_that_names_the_byte(folder):
     )
 
 
+def test_an_empty_file_and_a_huge_one_are_told(folder):
+    prompts = folder(
+        {"a": " \n", "b": "x" * 5_000_000, "c": "---\nversion: 1.0.0\n<<<<<<< x\n=======\n>>>>>>> y\n---\nHi"}
+    )
+
+    assert problem(PromptSyntaxError, lambda: prompts["a"]).endswith(
+        "a.prompty:1: the file is empty; write the text of the prompt"
+    )
+    assert problem(PromptSyntaxError, lambda: prompts["b"]).endswith(
+        "b.prompty: it has 5,000,000 characters, and a prompt has at most 1,000,000; hand large texts in as inputs"
+    )
+    assert problem(PromptSyntaxError, lambda: prompts["c"]).endswith(
+        "c.prompty:3: it holds the markers of an unresolved merge; resolve it and remove them"
+    )
+
+
+@pytest.mark.parametrize(
+    "front",
+    ["a: &a {b: *a}", "a: &a [*a]", "inputs: &a {x: *a}", "tools: &a [*a]",
+     "\n".join(["a0: &a0 [1]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9))])],
+)  # fmt: skip
+def test_front_matter_that_contains_itself_or_explodes_is_refused(front):
+    said = problem(PromptSyntaxError, lambda: prompt(f"---\n{front}\n---\nHi"))
+
+    assert said == "prompts/p.prompty:1: the front matter has more than 20,000 values, or contains itself"
+
+
+@pytest.mark.parametrize("value", ["!!bool x", "!!int ''", "!!timestamp x", "!!float ''"])
+def test_a_value_that_is_none_of_its_type_is_told(value):
+    assert "the front matter is not YAML" in problem(PromptSyntaxError, lambda: prompt(f"---\na: {value}\n---\nHi"))
+
+
 def test_a_byte_order_mark_and_windows_line_ends_change_nothing(folder):
     text = "---\nversion: 1.0.0\n---\nsystem:\nBe brief.\nuser:\nHi\n"
     prompts = folder({"a": text, "b": ("\ufeff" + text.replace("\n", "\r\n")).encode()})

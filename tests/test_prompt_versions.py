@@ -183,3 +183,27 @@ def test_a_cassette_of_then_is_kept_where_git_does_not_look(house, tiny_project)
 
     assert "?? .agentops" not in house.git("status", "--porcelain")
     assert not list(Path(tiny_project.path).rglob("cassettes"))
+
+
+def test_a_stale_recording_says_which_prompt_it_was_made_with(house, tiny_project):
+    tiny_project.write(
+        "test_it.py",
+        """
+        from agent import ask
+
+        def test_it(agent_trace, prompts):
+            ask(prompts["a"].render())
+        """,
+    )
+    house.prompt("1.2.0", "user:\nWhere is the order of this customer, please, and when will it arrive at the door?")
+    with ScriptedModel(echo) as model:
+        tiny_project.run(env={"MODEL_URL": model.base_url})
+    house.prompt("1.3.0", "user:\nWhere is the order of this client, please, and when will it be at the door?")
+
+    run = tiny_project.run("--agentops-record=none")
+    house.prompt("1.2.0", "user:\nWhere is the order of this client, please, and when will it be at the door?")
+    unbumped = tiny_project.run("--agentops-record=none")
+
+    assert "prompt    made with a 1.2.0; now 1.3.0; 2 words differ in message 0" in run.stdout
+    assert "prompt    made with a 1.2.0; now 1.2.0 (not bumped); 2 words differ in message 0" in unbumped.stdout
+    assert "to record again: pytest test_it.py::test_it --agentops-record=changed" in run.stdout

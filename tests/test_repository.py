@@ -478,16 +478,28 @@ def test_the_author_may_claim_more_than_is_owed_and_never_less(house):
 
 def test_a_released_version_is_never_used_again(house):
     three_versions(house)
-    house.prompt("1.1.0", "user:\nsomething else")
+    house.prompt("1.1.0", "user:\ntwo")  # 2.0.0 was taken back.
+    taken_back = house.commit()
+    house.prompt("2.0.0", "user:\nsomething else")
     house.locked()
 
-    [debt] = [each for each in check(house.prompts) if each.name == "a"]
+    [debt] = check(house.prompts, taken_back)
 
-    assert debt.kind == "owed bump"
-    house.git("checkout", "-q", "-f", "HEAD~1")
-    house.git("checkout", "-q", "-B", "old")
-    house.prompt("1.0.0", "user:\nback")
-    assert ("a", "owed bump") in debts(house, "HEAD")
+    assert (debt.kind, debt.remedy) == ("reused version", 'pytest-agentops prompts bump a -m "why"')
+    assert debt.message.startswith("2.0.0 was released in ")
+    house.prompt("2.0.0", "user:\nthree")
+    house.locked()
+    assert list(check(house.prompts, taken_back)) == []
+
+
+def test_a_version_goes_up_alone(house):
+    three_versions(house)
+    house.prompt("1.5.0", "user:\nthree")
+    house.locked()
+
+    [debt] = check(house.prompts)
+
+    assert debt.message == "it claims 1.5.0, which is older than 2.0.0"
 
 
 def test_labels_that_point_nowhere_and_prompts_without_versions_are_told(house):

@@ -63,6 +63,9 @@ def add(commands: Any) -> None:
     checking = _named(commands, "check", "what is owed before this branch may be merged", _check)
     checking.add_argument("--base", help="what it is compared with (default: where this branch left the main one)")
 
+    touching = _named(commands, "impact", "which recorded tests the change of prompts touches, and why", _impact)
+    touching.add_argument("--base", help="what it is compared with (default: where this branch left the main one)")
+
     linting = _named(commands, "lint", "mistakes in prompt files, by line", _lint)
     linting.add_argument("names", nargs="*", help="prompts (default: all)")
     linting.add_argument("--max-tokens", type=int, help="about how many tokens the author of a prompt may write")
@@ -377,6 +380,26 @@ def _check(options: argparse.Namespace) -> int:
     else:
         tell(debt_lines(debts))
     return 1 if debts else 0
+
+
+def _impact(options: argparse.Namespace) -> int:
+    from pytest_agentops.accounts import effect_lines
+    from pytest_agentops.impact import Impact
+    from pytest_agentops.releases import base_of
+
+    prompts = _repository(options)
+    base = base_of(prompts, _base(options))
+    if base is None:
+        raise HistoryError("nothing is committed yet, so that there is nothing to compare with")
+    impact = Impact(base, prompts)
+    usage = _usage()
+    effects = [impact.of(path, renders) for path, renders in usage.renders.items()]
+    effects = [dataclasses.replace(each, cassette=_shown(each.cassette)) for each in effects]
+    if options.json:
+        _json([{**dataclasses.asdict(each), "affected": each.affected} for each in effects])
+    else:
+        tell(effect_lines(effects, base.history.about(base._head), impact.code()))
+    return 0
 
 
 def _lint(options: argparse.Namespace) -> int:
