@@ -13,8 +13,9 @@ PACKAGE = Path(__file__).resolve().parent.parent / "pytest_agentops"
 
 LAYERS = [
     ["plugin", "cli", "testing"],
+    ["formats"],
     ["accounts", "explain", "summary"],
-    ["impact", "releases", "usage"],
+    ["impact", "regression", "releases", "usage"],
     ["cassette", "expect", "housekeeping", "repository"],
     ["journal", "lint", "revision", "trees"],
     ["capture", "tape"],

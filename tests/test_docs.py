@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_agentops import plugin, settings
+from pytest_agentops import cli, plugin, settings
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -95,6 +95,7 @@ def test_every_command_has_its_paragraph(tiny_project):
     for area in ("cassettes", "prompts", "traces"):
         shown = tiny_project.command(sys.executable, "-m", "pytest_agentops.cli", area, "--help").stdout
         commands |= {f"pytest-agentops {area} {name}" for name in re.findall(r"^    ([a-z]+) ", shown, re.MULTILINE)}
+    commands |= {f"pytest-agentops {name}" for name in cli.COMMANDS}
 
     assert commands == set(re.findall(r"^### `(pytest-agentops [a-z ]+)`$", reference(), re.MULTILINE))
 

@@ -13,6 +13,9 @@ from typing import Any
 from pytest_agentops.errors import AgentopsError, CassetteMissing, UsageError
 
 AREAS = ("cassettes", "prompts", "traces")
+"""Each has commands of its own."""
+COMMANDS = ("compare",)
+"""Commands of no area."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,11 +40,14 @@ def _parser() -> argparse.ArgumentParser:
         prog="pytest-agentops", description="Look at what agents did and were told: cassettes, traces, prompts."
     )
     parser.add_argument("--version", action="version", version=f"pytest-agentops {version('pytest-agentops')}")
-    areas = parser.add_subparsers(title="what to look at", metavar="AREA", required=True)
+    areas = parser.add_subparsers(title="what to look at", metavar="AREA or COMMAND", required=True)
     for name in AREAS:
         area = import_module(f"{__name__}.{name}")
         commands = areas.add_parser(name, help=area.ABOUT, description=area.ABOUT)
         area.add(commands.add_subparsers(metavar="COMMAND", required=True))
+    for name in COMMANDS:
+        module = import_module(f"{__name__}.{name}")
+        module.add(areas.add_parser(name, help=module.ABOUT, description=module.ABOUT))
     return parser
 
 

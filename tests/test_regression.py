@@ -1,0 +1,174 @@
+"""Base and head side by side: what changed in recorded behaviour."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+
+import pytest
+
+from pytest_agentops.formats.terminal import edit_lines
+from pytest_agentops.regression import Case, compare, edits
+from pytest_agentops.tape import Tape
+from pytest_agentops.testing import CommandRun, Says, ScriptedModel, TinyProject
+from pytest_agentops.trace import ToolCall
+from tests.test_plugin import AGENT
+from tests.test_repository import House
+
+
+def calls(*names: str | ToolCall) -> list[ToolCall]:
+    made = [ToolCall(name) if isinstance(name, str) else name for name in names]
+    return [replace(call, step=step) for step, call in enumerate(made)]
+
+
+LOOK, OTHER = ToolCall("look", {"order": 42, "by": {"x": 1}}), ToolCall("look", {"order": 21, "by": {"x": 1}})
+
+
+@pytest.mark.parametrize(
+    ("base", "head", "told"),
+    [
+        (["a", "b"], ["a", "b"], []),
+        (["a"], ["a", "b"], ["added     b() in step 1"]),
+        (["a", "b"], ["b"], ["removed   a() in step 0"]),
+        (["a", "b"], ["b", "a"], ["moved     b() from step 1 to 0"]),
+        ([LOOK], [OTHER], ["changed   look(order=42, by={'x': 1}) in step 0", "  order: 42 -> 21"]),
+        (["a", LOOK], [OTHER, "a"],
+         ["moved     look(order=42, by={'x': 1}) from step 1 to 0", "  order: 42 -> 21"]),
+        (["a", "b", "c"], ["a", "x", "c"], ["removed   b() in step 1", "added     x() in step 1"]),
+        ([], ["a"], ["added     a() in step 0"]),
+        ([ToolCall("a", {}, malformed="{")], ["a"], ["changed   a(malformed: '{') in step 0", "  arguments: '{' -> None"]),
+    ],
+)  # fmt: skip
+def test_what_changed_in_a_trajectory(base, head, told):
+    found = [line for edit in edits(calls(*base), calls(*head)) for line in edit_lines(edit)]
+
+    assert found == told
+
+
+def test_a_case_is_judged_by_its_outcome_first():
+    passed, failed = Tape(outcome="passed"), Tape(outcome="failed")
+
+    assert Case("x", passed, failed).verdict == "regressed"
+    assert Case("x", failed, passed).verdict == "improved"
+    assert Case("x", passed, passed).verdict == "same"
+    assert Case("x", None, passed).verdict == "new"
+    assert Case("x", passed, None).verdict == "gone"
+    assert Case("x", None, None, "it is damaged").verdict == "not comparable"
+
+
+TEST = """
+    from agent import ask
+
+    def test_asks(agent_trace, prompts):
+        assert ask(prompts["a"].render()) != "re: worse"
+
+    def test_asks_another(agent_trace):
+        ask("hello")
+
+    def test_old(agent_trace):
+        ask("old")
+"""
+
+
+def record(house: House, project: TinyProject) -> None:
+    with ScriptedModel(lambda request: Says(f"re: {request.prompt}")) as model:
+        project.run("--agentops-record=changed", env={"MODEL_URL": model.base_url})
+
+
+@pytest.fixture
+def house(tiny_project: TinyProject) -> House:
+    """Two commits: in the second one a prompt is worse, one test came and one went."""
+    house = House(tiny_project.path)
+    tiny_project.write("agent.py", AGENT)
+    tiny_project.write("test_it.py", TEST)
+    house.prompt("1.0.0", "user:\nfine")
+    record(house, tiny_project)
+    house.commit("fine")
+    house.prompt("1.1.0", "user:\nworse")
+    tiny_project.write("test_it.py", TEST.replace("test_old", "test_new").replace('"old"', '"new"'))
+    record(house, tiny_project)
+    (tiny_project.path / "cassettes/test_it/test_old.yaml").unlink()
+    house.commit("worse")
+    return house
+
+
+def compared(project: TinyProject, *arguments: str) -> CommandRun:
+    return project.command(sys.executable, "-m", "pytest_agentops.cli", "compare", *arguments)
+
+
+def test_two_commits_are_compared_without_running_anything(house, tiny_project):
+    found = compare(house.prompts, "HEAD~1", "HEAD")
+
+    assert [(case.name, case.verdict) for case in found.cases] == [
+        ("cassettes/test_it/test_asks.yaml", "regressed"),
+        ("cassettes/test_it/test_new.yaml", "new"),
+        ("cassettes/test_it/test_old.yaml", "gone"),
+    ]
+    assert found.unchanged == 1
+    assert [revision.new.version for revision in found.revisions] == ["1.1.0"]
+    told = compared(tiny_project, "HEAD~1", "HEAD").stdout.splitlines()
+    assert told[2:-1] == [
+        "1 regressed, 0 improved, 0 changed, 1 new, 1 gone, 1 the same",
+        "a: 1.0.0 -> 1.1.0 (minor)",
+        "cassettes/test_it/test_asks.yaml: regressed",
+        "  outcome   passed -> failed",
+        "  answer",
+        "    ~ 1: re: [-fine-]{+worse+}",
+        *[line for line in told[2:-1] if line.startswith("  seconds")],
+        "cassettes/test_it/test_new.yaml: new",
+    ]
+    assert told[-1] == "cassettes/test_it/test_old.yaml: gone"
+
+
+def test_the_working_tree_is_compared_where_no_head_is_named(house, tiny_project):
+    assert compared(tiny_project, "HEAD").stdout.splitlines()[2] == (
+        "0 regressed, 0 improved, 0 changed, 0 new, 0 gone, 3 the same"
+    )
+    path = tiny_project.path / "cassettes/test_it/test_asks_another.yaml"
+    path.write_text(path.read_text().replace("re: hello", "re: goodbye"))
+
+    assert compared(tiny_project, "HEAD").stdout.splitlines()[2:6] == [
+        "0 regressed, 0 improved, 1 changed, 0 new, 0 gone, 2 the same",
+        "cassettes/test_it/test_asks_another.yaml: changed",
+        "  answer",
+        "    ~ 1: re: [-hello-]{+goodbye+}",
+    ]
+
+
+def test_a_regression_fails_where_it_is_asked_to(house, tiny_project):
+    assert compared(tiny_project, "HEAD~1", "HEAD").exit_code == 0
+    assert compared(tiny_project, "HEAD~1", "HEAD", "--strict").exit_code == 1
+    assert compared(tiny_project, "HEAD", "HEAD", "--strict").exit_code == 0
+    data = json.loads(compared(tiny_project, "HEAD~1", "HEAD", "--json").stdout)
+    assert [case["verdict"] for case in data["cases"]] == ["regressed", "new", "gone"]
+    assert data["same"] == 1
+
+
+def test_a_test_that_was_renamed_is_the_same(house, tiny_project):
+    house.git("mv", "cassettes/test_it/test_new.yaml", "cassettes/test_it/test_newer.yaml")
+    house.commit("rename")
+
+    assert compare(house.prompts, "HEAD~1", "HEAD").cases == ()
+    assert compare(house.prompts, "HEAD~1", "HEAD").unchanged == 3
+
+
+def test_a_cassette_that_cannot_be_read_is_not_compared(house, tiny_project):
+    path = tiny_project.path / "cassettes/test_it/test_asks_another.yaml"
+    path.write_text("interactions: [")
+
+    told = compared(tiny_project, "HEAD", "--strict")
+
+    assert told.exit_code == 1
+    assert told.stdout.splitlines()[2:4] == [
+        "0 regressed, 0 improved, 0 changed, 0 new, 0 gone, 1 not comparable, 2 the same",
+        "cassettes/test_it/test_asks_another.yaml: not comparable",
+    ]
+
+
+@pytest.mark.parametrize("arguments", [["nope"], ["HEAD", "nope"], ["--output=x"]])
+def test_a_commit_that_is_not_there_is_told(house, tiny_project, arguments):
+    run = compared(tiny_project, *arguments)
+
+    assert run.exit_code == 2
+    assert run.stdout == ""
