@@ -75,7 +75,8 @@ def revision_lines(revision: Revision, recorded: Sequence[Mapping[str, Any]] = (
     if level == "none":
         yield "  nothing that a model sees has changed"
     else:
-        yield f"  this owes a {level} bump"
+        raised = (old.version or "") != (new.version or "")
+        yield f"  a {level} change" if raised else f"  this owes a {level} bump"
     for change in revision.contract:
         yield f"  {'breaking' if change.breaking else 'safe':<8}  {change.path}: {change.message}"
     for path, was, now in revision.settings:
@@ -167,7 +168,8 @@ def log_lines(states: Sequence[tuple[Change, Prompt | None]]) -> Iterator[str]:
             owed = Revision(before, prompt).level()
             level = f" ({owed})" if owed != "none" else " (as it was)"
         moved = f"  moved from {change.was_at}" if change.was_at else ""
-        yield f"{_commit(change.commit)}  {version}{level}  {change.commit.message}{moved}"
+        digest = prompt.digest[7:15] if prompt is not None else "-" * 8
+        yield f"{_commit(change.commit)}  {digest}  {version}{level}  {change.commit.message}{moved}"
 
 
 def _commit(commit: Commit) -> str:

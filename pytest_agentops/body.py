@@ -21,7 +21,7 @@ from jinja2.visitor import NodeTransformer
 
 from pytest_agentops.errors import PromptError, PromptNotFound, PromptSyntaxError
 from pytest_agentops.kinds import ROLES
-from pytest_agentops.sandbox import rendered, sandbox
+from pytest_agentops.sandbox import rendered, sandbox, written
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -359,7 +359,7 @@ class _Marking(NodeTransformer):
 def _marked(value: Any, indexes: str) -> Any:
     if isinstance(value, Messages | Attachment):
         return value
-    return f"\x02{_nonce.get()}<{indexes}\x03{value}\x02{_nonce.get()}>{indexes}\x03"
+    return f"\x02{_nonce.get()}<{indexes}\x03{written(value)}\x02{_nonce.get()}>{indexes}\x03"
 
 
 def names_in(node: nodes.Node) -> Iterator[str]:

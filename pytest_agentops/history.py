@@ -106,6 +106,11 @@ class History:
             raise HistoryError(f"there is no commit {ref!r} in {self.root}{self.how_far()}") from None
         return sha.decode() if isinstance(sha, bytes) else str(sha)
 
+    @property
+    def merging(self) -> bool:
+        """Whether a merge has begun and is not committed."""
+        return (Path(self._repo.git_dir) / "MERGE_HEAD").exists()
+
     def merge_base(self, ref: str, other: str) -> str:
         """The newest commit that both refs come from.
 

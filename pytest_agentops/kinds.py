@@ -30,7 +30,7 @@ _ELSEWHERE = {
 }  # fmt: skip
 """What other formats call these kinds."""
 
-_KEYS = (
+KEYS = (
     "kind",
     "description",
     "required",
@@ -105,11 +105,11 @@ def _field(name: str, given: Any, keys: Sequence[str | int]) -> Field:
     if not isinstance(given, Mapping):
         raise Misdeclared(keys, f"{name!r} must be a mapping or a kind, not {told(given)}")
     for key in given:
-        if key not in (*_KEYS, "type"):
+        if key not in (*KEYS, "type"):
             raise Misdeclared(
-                (*keys, key), f"{name!r} has no {key!r}{did_you_mean(key, _KEYS)}; it may have {_listed(_KEYS)}"
+                (*keys, key), f"{name!r} has no {key!r}{did_you_mean(key, KEYS)}; it may have {_listed(KEYS)}"
             )
-    kind = given.get("kind", given.get("type", _kind_of(given.get("default"))))
+    kind = given.get("kind", given.get("type", kind_of(given.get("default"))))
     if kind not in KINDS:
         other = _ELSEWHERE.get(str(kind).lower())
         hint = f"; did you mean {other!r}?" if other else did_you_mean(kind, KINDS)
@@ -146,7 +146,7 @@ def _field(name: str, given: Any, keys: Sequence[str | int]) -> Field:
     return found
 
 
-def _kind_of(value: Any) -> str:
+def kind_of(value: Any) -> str:
     """The kind that a default tells of, where none is named."""
     match value:
         case bool():
@@ -289,7 +289,7 @@ def _message(wanted: Field, value: Any, place: str) -> Mapping[str, Any]:
 
 def _image(wanted: Field, value: Any, place: str) -> Any:
     if isinstance(value, bytes | bytearray | memoryview):
-        return {"url": _data_url(bytes(value), place, ("image/",))}
+        return {"url": _data_url(bytes(value), place, "image/", "PNG, JPEG, GIF or WebP")}
     if isinstance(value, str):
         value = {"url": value}
     url = value.get("url") if isinstance(value, Mapping) else None
@@ -300,7 +300,7 @@ def _image(wanted: Field, value: Any, place: str) -> Any:
 
 def _file(wanted: Field, value: Any, place: str) -> Any:
     if isinstance(value, bytes | bytearray | memoryview):
-        url = _data_url(bytes(value), place, ("application/pdf",))
+        url = _data_url(bytes(value), place, "application/pdf", "PDF")
         return {"filename": f"{wanted.name}.pdf", "file_data": url}
     if isinstance(value, str):
         key = "file_data" if value.startswith("data:") else "file_url" if re.match("https?://", value) else "file_id"
@@ -316,14 +316,12 @@ _SIGNATURES = (
 )  # fmt: skip
 
 
-def _data_url(data: bytes, place: str, wanted: Sequence[str]) -> str:
+def _data_url(data: bytes, place: str, wanted: str, what: str) -> str:
     kind = next((name for start, name in _SIGNATURES if data.startswith(start)), None)
     if kind is None and data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         kind = "image/webp"
-    if kind is None or not kind.startswith(tuple(wanted)):
-        raise PromptInputError(
-            f"{place}: these bytes are not {_listed(wanted)}; give a data: URL that says what they are"
-        )
+    if kind is None or not kind.startswith(wanted):
+        raise PromptInputError(f"{place}: these bytes are no {what}; give a data: URL that says what they are")
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 

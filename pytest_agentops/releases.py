@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -94,16 +95,14 @@ def bump(
     raises no version twice. `level` asks for more than is owed.
 
     Raises:
-        PromptError: nothing changed, less than is owed was asked for, or there is no message.
+        PromptError: nothing changed, or less than is owed was asked for.
     """
-    if not message.strip():
-        raise PromptError('a bump says why: pytest-agentops prompts bump NAME -m "why"')
     before = base_of(prompts, base)
     bumps, edits, locked = [], [], dict(prompts.locked)
     current = prompts.current()
     for name in names:
         prompt = prompts._at_hand(name)
-        found = _bumped(before, prompt, recorded, level)
+        found = _bumped(before, prompt, recorded, level, _taken(prompts, before))
         bumps.append(found)
         edits.append(_with_version(prompts.folder / f"{name}{ENDING}", found.new))
         locked[name] = Locked(found.new, current[name].digest)
@@ -141,13 +140,44 @@ def base_of(prompts: PromptRepository, ref: str | None) -> PromptRepository | No
 
 
 def _before(base: PromptRepository | None, name: str) -> Prompt | None:
-    """A prompt as it was at the base."""
+    """A prompt as it was released at the base: as the lock says, where the file says something else."""
     if base is None or name not in base.tree.names():
         return None
-    return base._at_hand(name)
+    prompt, locked = base._at_hand(name), _locked(base).get(name)
+    if locked is None or locked.digest == prompt.digest:
+        return prompt
+    try:
+        return base.get(f"{name}@{locked.digest}")
+    except PromptError:  # No commit has what was locked.
+        return prompt
 
 
-def _bumped(base: PromptRepository | None, prompt: Prompt, recorded: Recorded, asked: Level | None) -> Bump:
+def _locked(prompts: PromptRepository) -> Mapping[str, Locked]:
+    """What a lock says; nothing where it cannot be read, which is told elsewhere."""
+    try:
+        return prompts.locked
+    except PromptError:
+        return {}
+
+
+def _taken(prompts: PromptRepository, base: PromptRepository | None) -> Callable[[Prompt], set[str]]:
+    """The versions that are something else already: at the base, and in a branch that is being merged."""
+    merged = prompts.at("MERGE_HEAD") if base is not None and prompts.history.merging else None
+
+    def taken(prompt: Prompt) -> set[str]:
+        locks = [_locked(each).get(prompt.name) for each in (base, merged) if each is not None]
+        return {each.version for each in locks if each is not None and each.version and each.digest != prompt.digest}
+
+    return taken
+
+
+def _bumped(
+    base: PromptRepository | None,
+    prompt: Prompt,
+    recorded: Recorded,
+    asked: Level | None,
+    taken: Callable[[Prompt], set[str]],
+) -> Bump:
     old = _before(base, prompt.name)
     if old is None:
         return Bump(prompt.name, None, prompt.version or "1.0.0", "none", ("it is new",))
@@ -162,8 +192,10 @@ def _bumped(base: PromptRepository | None, prompt: Prompt, recorded: Recorded, a
         raise PromptError(f"{prompt.name} owes a {owed} bump, and {asked} is less\n  {_first(reasons(revision, owed))}")
     level = asked or owed
     target = Semver.parse(old.version or "0.0.0").raised(level)
-    claimed = Semver.parse(prompt.version or "0.0.0")
-    return Bump(prompt.name, old.version, str(max(target, claimed)), level, tuple(reasons(revision, level)))
+    version = max(target, Semver.parse(prompt.version or "0.0.0"))
+    while str(version) in taken(prompt):
+        version = version.raised(level)
+    return Bump(prompt.name, old.version, str(version), level, tuple(reasons(revision, level)))
 
 
 def _first(lines: Iterable[str]) -> str:
@@ -235,6 +267,7 @@ def lock(prompts: PromptRepository) -> Plan:
         PromptSyntaxError: a file cannot be understood.
     """
     current = prompts.current()
+    _check_released(prompts, current)
     missing = [name for name in current if not is_partial(name) and prompts._at_hand(name).version is None]
     if missing:
         raise PromptError(f"{missing[0]} has no version\n  add to its front matter: version: 1.0.0")
@@ -251,6 +284,22 @@ def lock(prompts: PromptRepository) -> Plan:
     return Plan(tuple(steps), (edit,) if edit.old != edit.new else ())
 
 
+def _check_released(prompts: PromptRepository, current: Mapping[str, Locked]) -> None:
+    """See that no version that is locked becomes something else."""
+    known = [_locked(prompts)]
+    with suppress(HistoryError):
+        known += [_locked(prompts.at(ref)) for ref in ("HEAD", *(["MERGE_HEAD"] if prompts.history.merging else []))]
+    for name, now in current.items():
+        if any(
+            now.version and lock.get(name, now).version == now.version and lock.get(name, now).digest != now.digest
+            for lock in known
+        ):
+            raise PromptError(
+                f"{name} {now.version} is locked as something else, and a version stays what it is\n"
+                f'  to give it another one: pytest-agentops prompts bump {name} -m "why"'
+            )
+
+
 def _said(locked: Locked | None) -> str:
     if locked is None:
         return "nothing"
@@ -264,8 +313,12 @@ def label(prompts: PromptRepository, name: str, label: str, version: str | None)
         VersionNotFound: there is no such version.
         LockError: the label has a name that none may have.
     """
+    if label in ("worktree", "git", "sha256"):
+        raise PromptError(f"{label} means something else in a reference; give the label another name")
     if version is not None:
-        prompts.get(f"{name}@{version}")
+        version = prompts.get(f"{name}@{version}").version
+        if version is None:
+            raise PromptError(f"{name} has no version there\n  add to its front matter: version: 1.0.0")
     old = prompts.labels.get(name, {}).get(label)
     path = prompts.folder / LABELS
     if old == version:
@@ -282,11 +335,18 @@ def rolled_back(prompts: PromptRepository, name: str, label: str) -> str:
         HistoryError: there is no repository.
     """
     now = prompts.labels.get(name, {}).get(label)
-    for commit in prompts.history.commits_of(LABELS):
+    before: list[str] = []
+    for commit in reversed(prompts.history.commits_of(LABELS)):
         then = prompts.at(commit).labels.get(name, {}).get(label)
-        if then is not None and then != now:
-            return then
-    raise VersionNotFound(f"{label} of {name} has never pointed to another version than {now}{prompts._reach()}")
+        if then == now:
+            break  # From here on it was where it is now, or came back to it.
+        before += [then] if then is not None else []
+    if not before:
+        raise VersionNotFound(
+            f"as far as commits tell, {label} of {name} pointed nowhere else before {now}{prompts._reach()}\n"
+            f"  to let it point elsewhere: pytest-agentops prompts label {name} {label} VERSION"
+        )
+    return before[-1]
 
 
 def snapshot(prompts: PromptRepository) -> str:
@@ -307,6 +367,12 @@ def snapshot(prompts: PromptRepository) -> str:
     versions: dict[str, dict[str, dict[str, str]]] = {}
     for name in prompts:
         prompt = prompts._at_hand(name)
+        locked = prompts.locked.get(name)
+        if locked is not None and locked.version == prompt.version and locked.digest != prompt.digest:
+            raise PromptError(
+                f"{name} is not what {prompt.version} is locked as, and production would get something else\n"
+                f'  to give it a version of its own: pytest-agentops prompts bump {name} -m "why"'
+            )
         wanted = {prompt.version, *prompts.labels.get(name, {}).values()} - {None}
         for version in sorted(filter(None, wanted)):
             state = prompt if version == prompt.version else prompts.get(f"{name}@{version}")
@@ -349,16 +415,23 @@ def check(
     """
     before = base_of(prompts, base)
     found = {name: _readable(prompts, name) for name in prompts}
-    for name, prompt in found.items():
-        if isinstance(prompt, str):
-            yield Debt(name, "broken", prompt, path=prompts.tree.place(name))
-        elif prompt.version is None:
-            yield Debt(name, "version", "it has no version", "add to its front matter: version: 1.0.0", prompt.path)
-        else:
-            yield from _owed(before, prompt, recorded)
+    debts = [debt for name, prompt in found.items() for debt in _owing(prompts, before, name, prompt, recorded)]
+    yield from debts
+    owed = {debt.name for debt in debts}
     if not any(isinstance(prompt, str) for prompt in found.values()):
-        yield from _unlocked(prompts)
+        yield from (debt for debt in _unlocked(prompts) if debt.name not in owed)  # A bump writes the lock.
     yield from _unpointed(prompts)
+
+
+def _owing(
+    prompts: PromptRepository, base: PromptRepository | None, name: str, prompt: Prompt | str, recorded: Recorded
+) -> Iterator[Debt]:
+    if isinstance(prompt, str):
+        yield Debt(name, "broken", prompt, path=prompts.tree.place(name))
+    elif prompt.version is None:
+        yield Debt(name, "version", "it has no version", "add to its front matter: version: 1.0.0", prompt.path)
+    else:
+        yield from _owed(base, prompt, recorded)
 
 
 def _readable(prompts: PromptRepository, name: str) -> Prompt | str:
@@ -410,12 +483,16 @@ def _unlocked(prompts: PromptRepository) -> Iterator[Debt]:
         return
     current = prompts.current()
     for name in sorted({*locked, *current}):
-        if locked.get(name) != current.get(name):
+        was, now = locked.get(name), current.get(name)
+        if was is not None and now is not None and now.version and was.version == now.version and was != now:
+            message = f"it is not what {now.version} is locked as, and a version stays what it is"
+            yield Debt(name, "owed bump", message, f'pytest-agentops prompts bump {name} -m "why"')
+        elif was != now:
             what = (
                 "is not in the lock"
-                if name not in locked
+                if was is None
                 else "is gone, and in the lock"
-                if name not in current
+                if now is None
                 else "is not what the lock says"
             )
             yield Debt(name, "lock", what, "pytest-agentops prompts lock", str(prompts.folder / LOCK))
@@ -429,18 +506,21 @@ def _unpointed(prompts: PromptRepository) -> Iterator[Debt]:
         return
     for name, each in labels.items():
         for label, version in each.items():
-            try:
-                prompts.get(f"{name}@{version}")
-            except PromptNotFound as error:
-                message = (
-                    f"the label {label} points to {version}, which is not there: {str(error).partition(chr(10))[0]}"
-                )
-                yield Debt(
-                    name,
-                    "label",
-                    message,
-                    f"pytest-agentops prompts label {name} {label} VERSION",
-                    str(prompts.folder / LABELS),
-                )
-            except PromptError:
-                continue  # It is broken, which is told by itself.
+            yield from _pointed(prompts, name, label, version)
+
+
+def _pointed(prompts: PromptRepository, name: str, label: str, version: str) -> Iterator[Debt]:
+    remedy, path = f"pytest-agentops prompts label {name} {label} VERSION", str(prompts.folder / LABELS)
+    try:
+        prompts.get(f"{name}@{version}")
+    except PromptNotFound as error:
+        first, *_, last = str(error).splitlines()
+        shallow = "git fetch" in last
+        message = f"the label {label} points to {version}, which is not there: {first}"
+        yield Debt(name, "label", message + f" ({last.strip()})" * shallow, "" if shallow else remedy, path)
+    except PromptError:
+        pass  # It is broken, which is told by itself.
+    else:
+        if name not in prompts.tree.names():
+            delete = f"pytest-agentops prompts label {name} {label} --delete"
+            yield Debt(name, "label", f"the label {label} points to a prompt that is gone", delete, path)

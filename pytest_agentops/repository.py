@@ -39,6 +39,10 @@ class Version:
     """The first line of the commit's message."""
 
 
+overrides: dict[Path, PromptRepository] = {}
+"""For a folder, by its whole path, who answers instead of its working tree: while a test runs with other versions."""
+
+
 class PromptRepository:
     """The prompts of a folder: as they stand in the working tree, or as they were at a commit.
 
@@ -86,7 +90,12 @@ class PromptRepository:
             PromptNotFound: there is none; the message names the nearest.
             PromptSyntaxError: its file cannot be understood.
         """
+        if "@" in name:
+            raise PromptNotFound(f"{name!r} is a reference and no name\n  write get({name!r})")
         name = normal_name(name)
+        override = overrides.get(self.folder.resolve()) if overrides and isinstance(self.tree, WorkingTree) else None
+        if override is not None:
+            return override[name]
         pinned = self._pins().get(name)
         return self._at_hand(name) if pinned is None else self._resolved(name, pinned)
 
@@ -144,6 +153,8 @@ class PromptRepository:
         Raises:
             HistoryError: there is no repository, or no git.
         """
+        if isinstance(self.tree, MappingTree):
+            raise HistoryError(f"{self.folder} is a snapshot, which has no history")
         return self.tree.history if isinstance(self.tree, CommitTree) else self._history
 
     @cached_property
@@ -311,6 +322,11 @@ class PromptRepository:
             return self._by_version(name, wanted)
         if is_range(wanted):
             return self._by_version(name, self._newest(name, wanted))
+        if not re.fullmatch(r"[A-Za-z][\w-]*", wanted):
+            raise PromptError(
+                f"@{wanted} means nothing: a version is 1.2.0, ^1.2 or ~1.2, a label its name, a commit git:REF, "
+                "a digest sha256:..."
+            )
         return self._by_version(name, self._labelled(name, wanted))
 
     def _by_version(self, name: str, version: str) -> Prompt:
@@ -367,7 +383,7 @@ class PromptRepository:
             raise VersionNotFound(
                 f"{name} has no label {label!r}{did_you_mean(label, labels)}\n"
                 f"  {where} has: {', '.join(f'{each} = {version}' for each, version in labels.items()) or 'none'}\n"
-                f"  to set it: pytest-agentops prompts label {name} {label} VERSION"
+                f"  to set it: pytest-agentops prompts label {name} {label} VERSION; a branch is written git:{label}"
             )
         return labels[label]
 

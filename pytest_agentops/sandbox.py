@@ -152,10 +152,10 @@ def _finalized(value: Any) -> Any:
         spent.characters += characters
         if spent.characters > _WHOLE:
             raise ValueError(f"this renders to more than {_WHOLE:,} characters")
-    return _written(value)
+    return written(value)
 
 
-def _written(value: Any) -> Any:
+def written(value: Any) -> Any:
     """A value as it is written out: what JSON has no other way to write, as JSON writes it, and null as nothing."""
     if value is None:
         return ""
@@ -165,7 +165,7 @@ def _written(value: Any) -> Any:
 
 
 def _concatenated(parts: Sequence[Any]) -> str:
-    values = [_written(part) for part in parts]
+    values = [written(part) for part in parts]
     _measure(values)
     return "".join(map(str, values))
 

@@ -16,7 +16,7 @@ LAYERS = [
     ["formats"],
     ["accounts", "explain", "summary"],
     ["impact", "regression", "releases", "usage"],
-    ["cassette", "expect", "housekeeping", "repository"],
+    ["cassette", "expect", "housekeeping", "importing", "repository"],
     ["journal", "lint", "revision", "trees"],
     ["capture", "tape"],
     ["assembly", "mutation", "settings", "stubs"],
@@ -38,6 +38,20 @@ AGAINST_THE_ARROWS = {
 """What people type or read; imported inside the method that needs it."""
 
 INSIDE_A_FOLDER = {
+    ("importing.dotprompt", "importing.handlebars"),
+    ("importing.dotprompt", "importing.messages"),
+    ("importing.formats", "importing.dotprompt"),  # It knows them all.
+    ("importing.formats", "importing.github"),
+    ("importing.formats", "importing.langfuse"),
+    ("importing.formats", "importing.openai_code"),
+    ("importing.formats", "importing.openai_request"),
+    ("importing.formats", "importing.prompty"),
+    ("importing.github", "importing.messages"),
+    ("importing.handlebars", "importing.messages"),
+    ("importing.langfuse", "importing.messages"),
+    ("importing.openai_request", "importing.messages"),
+    ("importing.prompty", "importing.handlebars"),
+    ("importing.prompty", "importing.messages"),
     ("expect.pairing", "expect.calls"),
     ("expect.patterns", "expect.calls"),
     ("expect.patterns", "expect.pairing"),
@@ -60,7 +74,7 @@ WEIGHT = {
     "genai_prices": {"prices"},
     "httpx": set(),  # Found by name, where they are installed, while a recording is open.
     "httpx2": set(),
-    "jinja2": {"body", "lint", "sandbox"},
+    "jinja2": {"body", "importing", "lint", "sandbox"},
     "jsonpath": {"matching", "settings"},
     "jsonschema": {"expect"},
     "jsonschema_specifications": {"expect"},
@@ -73,7 +87,7 @@ WEIGHT = {
     "tomlkit": {"versions"},
     "tornado": {"stubs"},
     "vcr": {"tape"},
-    "yaml": {"document", "expect", "lint", "prompt", "tape"},
+    "yaml": {"document", "expect", "importing", "lint", "prompt", "tape"},
 }
 """Where each package from outside may be imported; no other package may be at all."""
 

@@ -107,7 +107,7 @@ def test_what_a_kind_takes(kind, given, found):
         ("thread", [{"role": "user", "content": 3}], "x[0].content is a text or a list of parts, not int (3)"),
         ("image", "/etc/passwd", "x takes an image: its URL, a data: URL or its bytes, not the text '/etc/passwd'"),
         ("image", "data:text/html,x", "x takes an image: its URL, a data: URL or its bytes, not the text 'data:text/html,x'"),
-        ("image", b"<svg>", "x: these bytes are not image/; give a data: URL that says what they are"),
+        ("image", b"<svg>", "x: these bytes are no PNG, JPEG, GIF or WebP; give a data: URL that says what they are"),
         ("file", {"path": "/etc/passwd"}, "x takes a file: its id, its URL, a data: URL or the bytes of a PDF, not a mapping"),
     ],
 )  # fmt: skip

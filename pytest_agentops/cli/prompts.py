@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_agentops.cli import command, tell
-from pytest_agentops.errors import HistoryError, PromptError, PromptInputError, UsageError
+from pytest_agentops.errors import HistoryError, PromptError, PromptInputError, PromptSyntaxError, UsageError
 
 if TYPE_CHECKING:
     from pytest_agentops.history import Change
@@ -170,7 +170,7 @@ def _list(options: argparse.Namespace) -> int:
             broken += 1
             rows.append({"name": name, "error": str(error), "tests": tests})
             continue
-        labels = [label for label, version in prompts.labels.get(name, {}).items() if version == prompt.version]
+        labels = dict(prompts.labels.get(name, {}))
         rows.append(
             {"name": name, "version": prompt.version, "digest": prompt.digest, "labels": labels,
              "description": prompt.description, "tests": tests}
@@ -188,11 +188,14 @@ def _table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
         if "error" in row:
             yield f"{row['name']:<{width}}  broken: {row['error'].splitlines()[0]}"
             continue
-        labels = f" ({', '.join(row['labels'])})" if row["labels"] else ""
+        named = [
+            label if version == row["version"] else f"{label} {version}" for label, version in row["labels"].items()
+        ]
+        labels = f" ({', '.join(named)})" if named else ""
         used = len(row["tests"])
-        tests = f"{used} test{'s' * (used != 1)}" if used else "no test"
+        tests = f"{used} recording{'s' * (used != 1)}" if used else "not recorded"
         version = row["version"] or "no version"
-        yield f"{row['name']:<{width}}  {version:<8}{labels}  {tests:<8}  {row['description']}".rstrip()
+        yield f"{row['name']:<{width}}  {version:<8}{labels}  {tests:<13}  {row['description']}".rstrip()
 
 
 def _show(options: argparse.Namespace) -> int:
@@ -230,12 +233,15 @@ def _input(prompt: Prompt, given: str) -> tuple[str, Any]:
     name, equals, text = given.partition("=")
     if not equals:
         raise UsageError(f"{given!r} is no input; write name=value")
+    kind = prompt.inputs[name].kind if name in prompt.inputs else "string"
     if text.startswith("@"):
         try:
-            text = Path(text[1:]).read_text(encoding="utf-8")
+            data = Path(text[1:]).read_bytes()
+            if kind in ("image", "file"):
+                return name, data
+            text = data.decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"{name}: {text[1:]} cannot be read: {error}") from error
-    kind = prompt.inputs[name].kind if name in prompt.inputs else "string"
     if kind in ("array", "object", "thread"):
         try:
             return name, json.loads(text)
@@ -363,7 +369,13 @@ def _bump(options: argparse.Namespace) -> int:
         debt.name for debt in check(prompts, _base(options), recorded=usage.inputs) if debt.kind == "owed bump"
     ]
     if not names:
-        raise PromptError("no prompt owes a bump")
+        if options.json:
+            _json({"steps": [], "files": [], "done": options.yes})
+        else:
+            print("no prompt owes a bump")
+        return 0
+    if options.yes and not options.message.strip():
+        raise UsageError('a bump says why: -m "why"')
     names = [prompts[name].name for name in names]
     plan, _ = bump(prompts, names, options.message, base=_base(options), recorded=usage.inputs, level=options.level)
     typed = f'pytest-agentops prompts bump {" ".join(options.names)}{" " * bool(options.names)}-m "{options.message}"'
@@ -406,12 +418,18 @@ def _lint(options: argparse.Namespace) -> int:
     from datetime import UTC, datetime
 
     from pytest_agentops.accounts import estimated_tokens
-    from pytest_agentops.lint import lint, near_duplicates
+    from pytest_agentops.lint import Complaint, lint, near_duplicates
+    from pytest_agentops.prompt import normal_name
 
     prompts, settings = _repository(options), _settings()
-    names = [prompts[name].name for name in options.names] or list(prompts)
-    texts = {name: (prompts.tree.place(name), prompts.tree.text(name)) for name in names}
-    found = [
+    names = [normal_name(name) for name in options.names] or list(prompts)
+    texts, found = {}, []
+    for name in names:
+        try:
+            texts[name] = (prompts.tree.place(name), prompts.tree.text(name))
+        except PromptSyntaxError as error:
+            found.append(Complaint(name, prompts.tree.place(name), 1, "syntax", str(error), serious=True))
+    found += [
         complaint
         for name, (path, text) in texts.items()
         for complaint in lint(
@@ -553,7 +571,7 @@ def _passes(options: argparse.Namespace, sha: str) -> bool:
 
 def _import(options: argparse.Namespace) -> int:
     from pytest_agentops.history import ENDING
-    from pytest_agentops.importing import imported
+    from pytest_agentops.importing.formats import imported
     from pytest_agentops.releases import Edit, Plan
     from pytest_agentops.trees import decoded
 
@@ -575,7 +593,7 @@ def _import(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from pytest_agentops.importing import exported
+    from pytest_agentops.importing.formats import exported
 
     found = exported(_repository(options).get(options.name), options.to)
     if options.json:
