@@ -16,11 +16,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FunctionLoader, TemplateError, TemplateSyntaxError, nodes
+from jinja2 import Environment, FunctionLoader, TemplateSyntaxError, nodes
 from jinja2.visitor import NodeTransformer
 
+from pytest_agentops.document import conflict_line
 from pytest_agentops.errors import PromptError, PromptNotFound, PromptSyntaxError
-from pytest_agentops.kinds import ROLES
+from pytest_agentops.kinds import ENDING, ROLES
 from pytest_agentops.sandbox import rendered, sandbox, written
 
 if TYPE_CHECKING:
@@ -28,12 +29,6 @@ if TYPE_CHECKING:
 
 FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*$\n?", re.MULTILINE | re.DOTALL)
 
-ROLE_MARKER = re.compile(
-    r"(?s:\{%[-+]?\s*raw\s*[-+]?%\}.*?\{%[-+]?\s*endraw\s*[-+]?%\}|\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\})"
-    rf"|^[ \t]*(?P<role>{'|'.join(ROLES)}):[ \t]*$",
-    re.MULTILINE | re.IGNORECASE,
-)
-"""A role marker, or a stretch of Jinja2 that is passed over: a line of `{% raw %}` is text, whatever it says."""
 
 _nonce: ContextVar[str] = ContextVar("agentops_render_nonce")
 
@@ -63,19 +58,20 @@ Part = str | Place | Segment
 class Messages(list[Any]):
     """An input of messages: in a body it is a list, and written out it is their place."""
 
-    name = ""
+    place = 0
+    """The number of the input among all of the prompt."""
 
     def __str__(self) -> str:
-        return _place_mark(self.name)
+        return _place_mark(self.place)
 
 
 class Attachment(dict[str, Any]):
     """An input that is an image or a file: in a body it is a mapping, and written out it is its place."""
 
-    name = ""
+    place = 0
 
     def __str__(self) -> str:
-        return _place_mark(self.name)
+        return _place_mark(self.place)
 
 
 class Body:
@@ -105,7 +101,10 @@ class Body:
             PromptSyntaxError: something in it is not defined or cannot be computed; the message names the line.
         """
         with _rendering() as nonce:
-            return [(role, _trimmed(parts)) for role, parts in _parted(self._rendered(self._template, given), nonce)]
+            return [
+                (role, _trimmed(parts))
+                for role, parts in _parted(self._rendered(self._template, given), nonce, self.inputs)
+            ]
 
     def segments(self, given: Mapping[str, Any]) -> list[tuple[str, list[Part]]]:
         """The same, with each text cut where its source changes.
@@ -115,23 +114,29 @@ class Body:
         """
         plain = self.messages(given)
         with _rendering() as nonce:
-            marked = _parted(self._rendered(self._marking, given), nonce)
-            cut = [(role, _trimmed([*_cut(parts, nonce, self.inputs)])) for role, parts in marked]
-        told = [(role, _joined(parts)) for role, parts in cut]
-        if told == [(role, _joined(parts)) for role, parts in plain]:
-            return cut
+            marked = _parted(self._rendered(self._marking, given), nonce, self.inputs)
+            cut = [(role, self._cut(parts, nonce)) for role, parts in marked]
+        whole = [(role, parts) for role, parts in cut if parts is not None]
+        if [(role, _joined(parts)) for role, parts in whole] == [(role, _joined(parts)) for role, parts in plain]:
+            return whole
         # A filter that counts or cuts has met the marks: say less rather than something wrong.
         every = tuple(name for name in self.inputs if name in given)
         return [
             (role, [Segment(part, every) if isinstance(part, str) else part for part in parts]) for role, parts in plain
         ]
 
+    def _cut(self, parts: Sequence[Part], nonce: str) -> list[Part] | None:
+        try:
+            return _trimmed([*_cut(parts, nonce, self.inputs)])
+        except _Torn:
+            return None
+
     def _rendered(self, template: Template, given: Mapping[str, Any]) -> str:
         try:
             return rendered(template, given)
         except PromptError:
             raise
-        except (TemplateError, TypeError, ValueError, LookupError, ArithmeticError, RecursionError) as error:
+        except Exception as error:  # An expression may fail in every way that Python knows.
             said = f"there is no {error}" if isinstance(error, KeyError) else error
             raise PromptSyntaxError(f"{self.path}: {self._line_of(error)}{said}") from error
 
@@ -143,11 +148,11 @@ class Body:
 
     def _compiled(self, environment: Environment) -> Template:
         try:
-            code = environment.compile(_with_roles(self.text), filename=f"<prompt {self.name}>")
+            code = environment.compile(with_role_calls(self.text), filename=f"<prompt {self.name}>")
         except TemplateSyntaxError as error:
             raise PromptSyntaxError(f"{self.path}:{error.lineno + self.line - 1}: {error.message}") from error
-        except RecursionError as error:
-            raise PromptSyntaxError(f"{self.path}:{self.line}: the body is nested too deeply") from error
+        except (RecursionError, SyntaxError, MemoryError, ValueError) as error:  # What Jinja2 made of it is no Python.
+            raise PromptSyntaxError(f"{self.path}:{self.line}: the body cannot be compiled: {error}") from error
         return environment.template_class.from_code(environment, code, environment.make_globals(None), None)
 
     @cached_property
@@ -158,15 +163,17 @@ class Body:
     def _included(self) -> Mapping[str, str]:
         found: dict[str, str] = {}
 
-        def follow(body: str, path: str, above: tuple[str, ...]) -> None:
-            for name in _includes(body, path):
+        def follow(body: str, path: str, line: int, above: tuple[str, ...]) -> None:
+            for name in _includes(body, path, line):
                 if name in above:
                     raise PromptSyntaxError(f"{self.path}: include cycle: {' -> '.join((*above, name))}")
                 if name not in found:
-                    found[name] = partial_body(self._partial(name, path))
-                    follow(found[name], name, (*above, name))
+                    text = self._partial(name, path)
+                    found[name] = checked_partial(text, name)
+                    begins = text[: len(text) - len(found[name])].count("\n") + 1
+                    follow(found[name], name, begins, (*above, name))
 
-        follow(self.text, self.path, (self.name,))
+        follow(self.text, self.path, self.line, (self.name,))
         return found
 
     def _partial(self, name: str, included_by: str) -> str:
@@ -174,6 +181,21 @@ class Body:
             return self.source(name)
         except PromptNotFound as error:
             raise PromptNotFound(f"{included_by} includes {name!r}: {error}") from None
+
+
+def checked_partial(text: str, name: str) -> str:
+    """What is included of a file.
+
+    Raises:
+        PromptSyntaxError: it holds the markers of a merge, or front matter that is never closed.
+    """
+    if line := conflict_line(text):
+        raise PromptSyntaxError(
+            f"{name}:{line}: it holds the markers of an unresolved merge; resolve it and remove them"
+        )
+    if text.partition("\n")[0].rstrip() == "---" and not FRONT_MATTER.match(text):
+        raise PromptSyntaxError(f"{name}:1: the front matter opens with --- and is never closed by another ---")
+    return partial_body(text)
 
 
 def partial_body(text: str) -> str:
@@ -197,24 +219,24 @@ def _rendering() -> Iterator[str]:
 
 
 def _role(role: str) -> str:
-    return f"\x02{_nonce.get()}:{role}\x03"
+    return f"\x02{_nonce.get()}:{ROLES.index(role)}\x03"
 
 
-def _place_mark(name: str) -> str:
-    return f"\x02{_nonce.get()}+{name}\x03"
+def _place_mark(index: int) -> str:
+    return f"\x02{_nonce.get()}+{index}\x03"
 
 
-def _parted(text: str, nonce: str) -> list[tuple[str, list[Part]]]:
+def _parted(text: str, nonce: str, names: Sequence[str]) -> list[tuple[str, list[Part]]]:
     """The text, cut at the marks of this render into messages, and these into texts and places."""
-    before, *marked = re.split(f"\x02{nonce}([:+])(.*?)\x03", text)
+    before, *marked = re.split(f"\x02{nonce}([:+])([0-9]+)\x03", text)
     found: list[tuple[str, list[Part]]] = [("system", [before])] if before.strip() else []
-    for kind, name, after in zip(marked[::3], marked[1::3], marked[2::3], strict=True):
+    for kind, index, after in zip(marked[::3], marked[1::3], marked[2::3], strict=True):
         if kind == ":":
-            found.append((name, [after]))
+            found.append((ROLES[int(index)], [after]))
         else:
             if not found:
                 found.append(("system", []))
-            found[-1][1].extend((Place(name), after))
+            found[-1][1].extend((Place(names[int(index)]), after))
     return found
 
 
@@ -234,9 +256,13 @@ def _stripped(parts: list[Part], strip: Callable[[str, str], str]) -> list[Part]
     return parts
 
 
+class _Torn(Exception):
+    """A filter has cut between an opening mark and its closing one."""
+
+
 def _cut(parts: Sequence[Part], nonce: str, names: Sequence[str]) -> Iterator[Part]:
     """The parts, with each text cut at the marks of where it came from."""
-    within: list[int] = []
+    within: list[str] = []
     for part in parts:
         if not isinstance(part, str):
             yield part
@@ -244,14 +270,17 @@ def _cut(parts: Sequence[Part], nonce: str, names: Sequence[str]) -> Iterator[Pa
         text, *marked = re.split(f"\x02{nonce}([<>])([0-9,]*)\x03", part)
         while True:
             if text:
-                yield Segment(text, tuple(names[index] for index in sorted(set(within))))
+                seen = {int(index) for indexes in within for index in indexes.split(",")}
+                yield Segment(text, tuple(names[index] for index in sorted(seen)))
             if not marked:
                 break
             kind, indexes, text, *marked = marked
             if kind == "<":
-                within += map(int, indexes.split(","))
-            else:
-                del within[len(within) - len(indexes.split(",")) :]
+                within.append(indexes)
+            elif not within or within.pop() != indexes:
+                raise _Torn
+    if within:
+        raise _Torn
 
 
 def _joined(parts: Sequence[Part]) -> list[str | Place]:
@@ -271,7 +300,7 @@ def _joined(parts: Sequence[Part]) -> list[str | Place]:
 
 def _environment(source: Source, marking: NodeTransformer | None = None) -> Environment:
     environment = sandbox(
-        loader=FunctionLoader(lambda name: _with_roles(partial_body(source(name)))),
+        loader=FunctionLoader(lambda name: with_role_calls(partial_body(source(name)))),
         keep_trailing_newline=True,
         cache_size=0,
         marking=marking,
@@ -282,17 +311,45 @@ def _environment(source: Source, marking: NodeTransformer | None = None) -> Envi
     return environment
 
 
-def _with_roles(body: str) -> str:
+def with_role_calls(body: str) -> str:
     """The body with each of the author's role markers turned into a call, on the same line."""
+    return with_roles(body, lambda line: f"{{{{ __role('{line.strip()[:-1].lower()}') }}}}")
 
-    def compiled(found: re.Match[str]) -> str:
-        return f"{{{{ __role('{found['role'].lower()}') }}}}" if found["role"] else found[0]
 
-    return ROLE_MARKER.sub(compiled, body)
+def with_roles(body: str, compiled: Callable[[str], str]) -> str:
+    """The body with something else for each of the author's role markers, which are lines outside of Jinja2's tags."""
+    told, position = [], 0
+    while found := _OPENING.search(body, position):
+        if found["role"]:
+            told += [body[position : found.start()], compiled(found[0])]
+            position = found.end()
+            continue
+        if found["raw"]:
+            closing = _ENDRAW.search(body, found.end())
+            after = closing.end() if closing else -1
+        else:
+            after = body.find(_CLOSING[found[0]], found.end()) + 2
+        if after < 2:  # A tag that is never closed, which Jinja2 will tell.
+            break
+        told.append(body[position:after])
+        position = after
+    return "".join([*told, body[position:]])
+
+
+_OPENING = re.compile(
+    rf"(?P<raw>\{{%[-+]?\s*raw\s*[-+]?%\}})|\{{[{{%#]|^[ \t]*(?P<role>{'|'.join(ROLES)}):[ \t]*$",
+    re.MULTILINE | re.IGNORECASE,
+)
+_ENDRAW = re.compile(r"\{%[-+]?\s*endraw\s*[-+]?%\}")
+_CLOSING = {"{{": "}}", "{%": "%}", "{#": "#}"}
 
 
 def fenced(value: object) -> str:
     """The text between two delimiters that it cannot close, since it does not contain them."""
+    if isinstance(value, Messages | Attachment):
+        raise TypeError(
+            "the filter untrusted is for texts; messages, images and files stand where they are written out"
+        )
     text = str(value)
     # The same text gets the same fence, so that the same question is the same request.
     fence = _fence(text)
@@ -306,7 +363,7 @@ def _fence(text: str) -> str:
     return f"untrusted-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}"
 
 
-def _includes(body: str, path: str) -> Iterator[str]:
+def _includes(body: str, path: str, line: int) -> Iterator[str]:
     """The names that a body includes.
 
     Raises:
@@ -315,14 +372,16 @@ def _includes(body: str, path: str) -> Iterator[str]:
     try:
         tree = Environment().parse(body)
     except TemplateSyntaxError as error:
-        raise PromptSyntaxError(f"{path}:{error.lineno}: {error.message}") from error
+        raise PromptSyntaxError(f"{path}:{error.lineno + line - 1}: {error.message}") from error
+    except RecursionError as error:
+        raise PromptSyntaxError(f"{path}:{line}: the body is nested too deeply") from error
     for include in tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)):
         template = getattr(include, "template", None)
         if not isinstance(include, nodes.Include) or not isinstance(template, nodes.Const):
             raise PromptSyntaxError(
-                f'{path}: line {include.lineno} of the body: only {{% include "name" %}} with a literal name is allowed'
+                f'{path}:{include.lineno + line - 1}: only {{% include "name" %}} with a literal name is allowed'
             )
-        yield str(template.value)
+        yield str(template.value).removesuffix(ENDING)
 
 
 def _frames(error: BaseException) -> Iterator[Any]:
@@ -374,10 +433,13 @@ def names_in(node: nodes.Node) -> Iterator[str]:
 def sources(trees: Sequence[nodes.Node], inputs: Sequence[str]) -> Mapping[str, frozenset[str]]:
     """For each name in these templates, the inputs that its value may hold something of.
 
-    Every assignment counts wherever it stands, so that the answer is never too small.
+    Every assignment counts wherever it stands, so that the answer is never too small; what is put together in ways that
+    are not followed, such as an include inside of a `set`, may hold something of every input.
     """
     edges = [(target, name) for tree in trees for target, name in _flows(tree)]
     found: dict[str, set[str]] = {name: {name} for name in inputs}
+    found[_EVERYTHING] = set(inputs)
+    found["self"] = set(inputs)
     changed = True
     while changed:
         changed = False
@@ -388,6 +450,18 @@ def sources(trees: Sequence[nodes.Node], inputs: Sequence[str]) -> Mapping[str, 
     return {name: frozenset(some) for name, some in found.items()}
 
 
+_EVERYTHING = " every input "
+"""Stands for a value that nobody follows."""
+
+
+def _built(body: Sequence[nodes.Node]) -> Iterator[str]:
+    """The names whose values come out of these parts of a template."""
+    for part in body:
+        yield from names_in(part)
+        if isinstance(part, nodes.Include | nodes.Block) or part.find((nodes.Include, nodes.Block)) is not None:  # type: ignore[arg-type]
+            yield _EVERYTHING
+
+
 def _flows(tree: nodes.Node) -> Iterator[tuple[str, str]]:
     """Pairs of names: something of the second one may come into the first."""
     macros = {macro.name: macro for macro in tree.find_all(nodes.Macro)}
@@ -395,7 +469,7 @@ def _flows(tree: nodes.Node) -> Iterator[tuple[str, str]]:
         if isinstance(node, nodes.Assign):
             yield from _into(node.target, [node.node])
         elif isinstance(node, nodes.AssignBlock):
-            yield from _into(node.target, node.body)
+            yield from ((name, source) for name in _stored(node.target) for source in _built(node.body))
         elif isinstance(node, nodes.For):
             yield from _into(node.target, [node.iter])
             yield from (("loop", name) for name in names_in(node.iter))
@@ -403,9 +477,10 @@ def _flows(tree: nodes.Node) -> Iterator[tuple[str, str]]:
             for target, value in zip(node.targets, node.values, strict=True):
                 yield from _into(target, [value])
         elif isinstance(node, nodes.Macro):
-            yield from ((node.name, name) for inner in (*node.body, *node.defaults) for name in names_in(inner))
+            yield from ((node.name, name) for name in _built([*node.body, *node.defaults]))
         elif isinstance(node, nodes.CallBlock):
-            yield from (("caller", name) for inner in node.body for name in names_in(inner))
+            yield from (("caller", name) for name in _built(node.body))
+            yield from ((argument.name, _EVERYTHING) for argument in node.args)
     for call in tree.find_all(nodes.Call):
         if isinstance(call.node, nodes.Name) and call.node.name in macros:
             macro = macros[call.node.name]
@@ -415,5 +490,9 @@ def _flows(tree: nodes.Node) -> Iterator[tuple[str, str]]:
 
 
 def _into(target: nodes.Node, values: Sequence[nodes.Node]) -> Iterator[tuple[str, str]]:
-    stored = [each.name for each in (target, *target.find_all((nodes.Name, nodes.NSRef))) if hasattr(each, "name")]
-    yield from ((name, source) for name in stored for value in values for source in names_in(value))
+    yield from ((name, source) for name in _stored(target) for value in values for source in names_in(value))
+
+
+def _stored(target: nodes.Node) -> list[str]:
+    """The names that an assignment gives a value."""
+    return [each.name for each in (target, *target.find_all((nodes.Name, nodes.NSRef))) if hasattr(each, "name")]

@@ -256,6 +256,13 @@ class Recording:
         assert self._tape is not None
         return self._tape.ran_out(exchange)
 
+    def withdraw_judgement(self) -> None:
+        """Take back the last live answer of a judge: it is no verdict, and not to be kept."""
+        with self._lock:
+            live = [number for number in self._live & self._judged if number in self._exchanges]
+            if live:
+                del self._exchanges[max(live)], self._parts_of[max(live)]
+
     def forget(self) -> None:
         """Take out of what is kept the secrets that were learned after it was."""
         with self._lock:

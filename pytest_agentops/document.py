@@ -424,3 +424,18 @@ def _from_entry(kept: bytes) -> object:
             holder = holder[step]
         holder[last] = base64.b64decode(holder[last], validate=True)
     return entry["data"]
+
+
+def conflict_line(text: str) -> int:
+    """The line on which the markers of an unresolved merge begin; 0 where there are none."""
+    if "<<<<<<< " not in text:
+        return 0
+    begun = parted = 0
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.startswith("<<<<<<< "):
+            begun, parted = number, 0
+        elif line == "=======" and begun:
+            parted = number
+        elif line.startswith(">>>>>>> ") and parted:
+            return begun
+    return 0

@@ -6,25 +6,29 @@ one of its own: one that is shared gives a thread what another one asked for.
 
 from __future__ import annotations
 
+import posixpath
 import re
+import secrets
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_agentops.errors import HistoryError
+from pytest_agentops.kinds import ENDING as ENDING
 
 if TYPE_CHECKING:
     import git
 
-ENDING = ".prompty"
-
 _NOTHING = "0" * 40
-_RECORD = "\x01"
-_FORMAT = f"--format={'%x01'}%H%x00%aI%x00%an%x00%s"
+_ALWAYS = ("--literal-pathspecs", "-c", "log.showRoot=true")
+"""So that neither the name of a folder nor somebody's settings change what is told."""
+_RECORD = secrets.token_hex(16)
+"""Stands before each commit in what git tells; no message has it in it."""
+_FORMAT = f"--format={_RECORD}%H%x00%at%x00%an%x00%s"
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,7 @@ class History:
         Raises:
             HistoryError: there is no such commit here.
         """
-        return _commit(self._git("log", "-1", _FORMAT, self.commit(ref)).lstrip(_RECORD))
+        return _commit(self._git("log", "-1", _FORMAT, self.commit(ref)).removeprefix(_RECORD))
 
     def files(self, ref: str) -> Mapping[str, str]:
         """The files in the folder at a commit, by their path in it; the values name their contents.
@@ -152,13 +156,27 @@ class History:
 
     @lru_cache(maxsize=4096)  # noqa: B019
     def read_at(self, sha: str, path: str) -> bytes | None:
-        """The bytes of a file of the folder at a commit; None where it was not there."""
+        """The bytes of a file of the folder at a commit; None where it was not there, or a link out of the folder."""
+        for _ in range(8):
+            data = self._object_at(sha, path)
+            # Only a short line may be the target of a link; what kind of file it is the listing knows.
+            if data is None or len(data) > 1024 or b"\n" in data or not self._is_link(sha, path):
+                return data
+            path = posixpath.normpath(posixpath.join(posixpath.dirname(path), data.decode("utf-8", "replace")))
+            if path.startswith(("../", "/")):
+                return None
+        return None
+
+    def _object_at(self, sha: str, path: str) -> bytes | None:
         try:
             found: tuple[object, ...] = self._repo.git.get_object_data(f"{sha}:{self.prefix}{path}")
         except ValueError:
             return None
         _, kind, _, data = found
         return data if kind in (b"blob", "blob") and isinstance(data, bytes) else None
+
+    def _is_link(self, sha: str, path: str) -> bool:
+        return self._git("ls-tree", sha, "--", f"{self.prefix}{path}").startswith("120000")
 
     @lru_cache(maxsize=4096)  # noqa: B019
     def read(self, blob: str) -> bytes:
@@ -270,6 +288,24 @@ class History:
         new = self._git("ls-files", "--others", "--exclude-standard", "-z")
         return sorted({*filter(None, changed.split("\0")), *filter(None, new.split("\0"))})
 
+    def renamed_since(self, ref: str) -> Mapping[str, str]:
+        """The files of the folder that were elsewhere in it at a commit: their names now, with those of then.
+
+        Raises:
+            HistoryError: there is no such commit here.
+        """
+        told = self._git("diff", "--raw", "-z", "-M", self.commit(ref), "--", self.prefix or ".")
+        fields = iter(filter(None, told.split("\0")))
+        found = {}
+        for about in fields:
+            status = about.rpartition(" ")[2]
+            path = next(fields)
+            if status[0] in "RC":
+                found[next(fields).removeprefix(self.prefix).removesuffix(ENDING)] = path.removeprefix(
+                    self.prefix
+                ).removesuffix(ENDING)
+        return found
+
     def blame(self, path: str, ref: str | None = None) -> Iterator[tuple[Commit, int, str]]:
         """For each line of a file in the folder, the commit that wrote it, its number and its text.
 
@@ -280,11 +316,14 @@ class History:
         told = self._git("blame", "--line-porcelain", *at, "--", f"{self.prefix}{path}")
         about: dict[str, str] = {}
         number = 0
-        for line in told.splitlines():
+        for line in told.split("\n"):
             if line.startswith("\t"):
                 number += 1
-                date = datetime.fromtimestamp(int(about["author-time"])).astimezone()
-                yield Commit(about["sha"], date, about["author"], about.get("summary", "")), number, line[1:]
+                yield (
+                    Commit(about["sha"], _date(about["author-time"]), about["author"], about.get("summary", "")),
+                    number,
+                    line[1:],
+                )
                 about = {}
             elif not about:
                 about["sha"] = line.split(" ")[0]
@@ -292,9 +331,20 @@ class History:
                 key, _, value = line.partition(" ")
                 about[key] = value
 
+    @property
+    def alone(self) -> bool:
+        """Whether there is one branch here and no other repository that it could be compared with."""
+        refs = self._git("for-each-ref", "--format=%(refname)", "refs/heads", "refs/remotes").splitlines()
+        return len(refs) <= 1 and not self.shallow
+
     def branches(self) -> Iterator[str]:
         """What a change is compared with where nobody says it, the likeliest first; those that are here."""
-        for ref in ("origin/HEAD", "origin/main", "origin/master", "main", "master"):
+        names = ["origin/main", "origin/master", "main", "master"]
+        here = self._git("rev-parse", "--abbrev-ref", "HEAD", or_else="")
+        # A shallow clone of one branch takes that one for the main one.
+        if not (self.shallow and self._git("rev-parse", "--abbrev-ref", "origin/HEAD", or_else="") == f"origin/{here}"):
+            names.insert(0, "origin/HEAD")
+        for ref in names:
             try:
                 self.commit(ref)
             except HistoryError:
@@ -316,7 +366,17 @@ class History:
             # The root of the repository, wherever the folder is: paths are told from there.
             return str(
                 self._repo.git.execute(
-                    ["git", "-C", str(self.root), command, *arguments], strip_newline_in_stdout=False
+                    [
+                        "git",
+                        "-C",
+                        str(self.root),
+                        "--literal-pathspecs",
+                        "-c",
+                        "log.showRoot=true",
+                        command,
+                        *arguments,
+                    ],
+                    strip_newline_in_stdout=False,
                 )
             ).removesuffix("\n")
         except git.GitCommandError as error:
@@ -342,4 +402,12 @@ def _opened(start: Path) -> git.Repo:
 
 def _commit(fields: str) -> Commit:
     sha, date, author, message = fields.split("\0", 3)
-    return Commit(sha, datetime.fromisoformat(date), author, message.rstrip("\n\0"))
+    return Commit(sha, _date(date), author, message.rstrip("\n\0"))
+
+
+def _date(seconds: str) -> datetime:
+    """The moment that git tells; the last one there is where a commit claims a later one."""
+    try:
+        return datetime.fromtimestamp(int(seconds), UTC)
+    except (ValueError, OverflowError, OSError):
+        return datetime.max.replace(tzinfo=UTC)

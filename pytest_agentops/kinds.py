@@ -18,6 +18,9 @@ from uuid import UUID
 
 from pytest_agentops.errors import PromptInputError, did_you_mean
 
+ENDING = ".prompty"
+"""Of the files of prompts."""
+
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
 KINDS = ("string", "integer", "float", "boolean", "array", "object", "thread", "image", "file")
@@ -284,6 +287,15 @@ def _message(wanted: Field, value: Any, place: str) -> Mapping[str, Any]:
         raise PromptInputError(f"{place} is a {value['role']} message, and {wanted.name!r} is untrusted")
     if not isinstance(value.get("content", ""), str | list | None):
         raise PromptInputError(f"{place}.content is a text or a list of parts, not {told(value['content'])}")
+    parts = value.get("content")
+    if isinstance(parts, list) and not all(isinstance(part, Mapping) for part in parts):
+        raise PromptInputError(
+            f"{place}.content has a part that is no mapping, such as {{'type': 'text', 'text': ...}}"
+        )
+    for call in value.get("tool_calls") or ():
+        function = call.get("function") if isinstance(call, Mapping) else None
+        if not isinstance(function, Mapping) or not {"name", "arguments"} <= set(function) or "id" not in call:
+            raise PromptInputError(f"{place}.tool_calls has a call without id, function.name and function.arguments")
     return {key: inner for key, inner in value.items() if inner is not None or key == "content"}
 
 
@@ -394,7 +406,7 @@ def field_schema(wanted: Field, *, strict: bool) -> dict[str, Any]:
     if wanted.description:
         schema["description"] = wanted.description
     if wanted.allowed:
-        schema["enum"] = [*wanted.allowed, None] if null else list(wanted.allowed)
+        schema["enum"] = [*wanted.allowed, None] if null and None not in wanted.allowed else list(wanted.allowed)
     if wanted.kind == "array" and wanted.items is not None:
         schema["items"] = field_schema(wanted.items, strict=strict)
     if wanted.kind == "object" and wanted.properties:
@@ -402,6 +414,13 @@ def field_schema(wanted: Field, *, strict: bool) -> dict[str, Any]:
             key: value for key, value in object_schema(wanted.properties, strict=strict).items() if key != "type"
         }
     return schema
+
+
+def closed(wanted: Field) -> bool:
+    """Whether its schema says everything of its values, which a strict one has to."""
+    if wanted.kind == "object":
+        return bool(wanted.properties) and all(map(closed, wanted.properties))
+    return wanted.kind != "array" or (wanted.items is not None and closed(wanted.items))
 
 
 # --- what a change breaks --------------------------------------------------------------------------------------------
@@ -438,8 +457,14 @@ def input_changes(old: Sequence[Field], new: Sequence[Field], path: str = "input
                 yield Break(place, f"is {now.trust} now", breaking=False)
             if was.default != now.default:
                 yield Break(place, f"has another default: {now.default!r}", breaking=False)
-            yield from input_changes(was.properties, now.properties, place)
-            yield from input_changes(_inner(was), _inner(now), place)
+            if now.properties and not was.properties and was.kind == now.kind:
+                yield Break(place, "may have nothing but its properties now", breaking=True)
+            elif was.properties and now.properties:
+                yield from input_changes(was.properties, now.properties, place)
+            if was.items is None and now.items is not None:
+                yield Break(f"{place}.items", f"is {now.items.kind} now, and was anything", breaking=True)
+            elif was.items is not None and now.items is not None:
+                yield from input_changes(_inner(was), _inner(now), place)
 
 
 def output_changes(old: Sequence[Field], new: Sequence[Field], path: str = "outputs") -> Iterator[Break]:

@@ -20,7 +20,7 @@ from typing import Any, Literal, get_args
 import yaml
 from jinja2 import TemplateSyntaxError, nodes
 
-from pytest_agentops.body import FRONT_MATTER, ROLE_MARKER
+from pytest_agentops.body import FRONT_MATTER, with_role_calls
 from pytest_agentops.errors import PromptError, did_you_mean
 from pytest_agentops.kinds import ROLES, Field
 from pytest_agentops.models import retired
@@ -636,7 +636,7 @@ class _Reading:
             _Broken: it cannot be parsed, or not be compiled, where Jinja2 looks at the names of filters.
         """
         try:
-            tree = self.environment.parse(_with_roles(body).replace("\r", " "))  # Jinja2 would count it as a line.
+            tree = self.environment.parse(with_role_calls(body).replace("\r", " "))  # Jinja2 would count it as a line.
             self.environment.compile(tree)
         except TemplateSyntaxError as error:
             raise _Broken(part.place(error.lineno), error.message or "this is no Jinja2") from error
@@ -900,12 +900,6 @@ class _Reading:
 
 def _is_fence(node: nodes.Node | None) -> bool:
     return isinstance(node, nodes.Filter) and node.name == "untrusted"
-
-
-def _with_roles(body: str) -> str:
-    return ROLE_MARKER.sub(
-        lambda found: f"{{{{ __role('{found['role'].lower()}') }}}}" if found["role"] else found[0], body
-    )
 
 
 def _author_text(tree: nodes.Template) -> str:

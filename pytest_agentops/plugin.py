@@ -161,8 +161,6 @@ _EQUIPMENT = pytest.StashKey["Equipment"]()
 _CURRENT = pytest.StashKey[pytest.Item]()
 _WHOLE = pytest.StashKey[_WholeSession]()
 _OPEN = pytest.StashKey[ExitStack]()
-_PINS = pytest.StashKey[Mapping[str, str]]()
-"""Which versions of prompts the test that runs now has."""
 _THEN = pytest.StashKey["CommitTree"]()
 _SHARED = pytest.StashKey[list[str]]()
 """The cassettes of shared fixtures so far."""
@@ -206,12 +204,12 @@ def _may_be_scoped(root: Path) -> bool:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test whose marker names versions runs once with each, of several prompts with each combination."""
-    marker = metafunc.definition.get_closest_marker("agentops")
-    if marker is None or "versions" not in marker.kwargs:
+    markers = [each for each in metafunc.definition.iter_markers("agentops") if "versions" in each.kwargs]
+    if not markers:
         return
     from itertools import product
 
-    wanted = _versions(marker.kwargs["versions"], metafunc.definition.nodeid)
+    wanted = _versions(markers[0].kwargs["versions"], metafunc.definition.nodeid)
     pins = [dict(zip(wanted, chosen, strict=True)) for chosen in product(*wanted.values())]
     metafunc.fixturenames.append(_PINNED)
     ids = [",".join(f"{name}@{version}" for name, version in each.items()) for each in pins]
@@ -224,11 +222,14 @@ def _versions(given: object, where: str) -> dict[str, list[str]]:
         or not given
         or not all(isinstance(each, list | tuple) and each for each in given.values())
     ):
-        raise pytest.UsageError(
+        raise pytest.fail.Exception(
             f"{where}: versions names prompts with lists of versions, "
-            f'such as {{"support/triage": ["1.2.0", "worktree"]}}, not {given!r}'
+            f'such as {{"support/triage": ["1.2.0", "worktree"]}}, not {given!r}',
+            pytrace=False,
         )
-    return {str(name): [str(version) for version in versions] for name, versions in given.items()}
+    return {
+        str(name).removesuffix(".prompty"): [str(version) for version in versions] for name, versions in given.items()
+    }
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -327,8 +328,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     whole = item.config.stash.get(_WHOLE, None)
     if whole is not None:
         item.config.stash[_LATE] += _refused_between(whole)
-    parameters = item.callspec.params if hasattr(item, "callspec") else {}
-    item.config.stash[_PINS] = parameters.get(_PINNED, {})
+    _pin(item)
     if _is_ours(item):
         session = _opened(item)
         run = item.stash[_RUN] = _Run(session, ExitStack())
@@ -341,6 +341,26 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             session.recording.limit = run.budget.hold
         run.stack.enter_context(session.open())
     item.config.stash[_CURRENT] = item
+
+
+def _pin(item: pytest.Item) -> None:
+    """Let every repository of the project's prompts, the agent's own too, give the versions that this test names."""
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    pins, ref = parameters.get(_PINNED, {}), item.config.getoption("--agentops-ref")
+    if not pins and not ref:
+        if "pytest_agentops.repository" in sys.modules:
+            from pytest_agentops.repository import overrides
+
+            overrides.clear()
+        return
+    from pytest_agentops.repository import PromptRepository, overrides
+
+    folder = _settings(item.config).prompts
+    tree = _as_of(item.config) if ref else None
+    overrides[folder.resolve()] = pinned = PromptRepository(folder, tree=tree, pins=lambda: pins)
+    with _as_failure():
+        for name in pins:
+            _ = pinned[name]
 
 
 def _refused_between(whole: _WholeSession) -> list[str]:
@@ -607,9 +627,10 @@ def _as_failure() -> Generator[None, None, None]:
 
 def _explain_miss(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
     """Where a miss surfaced in the test, show the test's own frames and the miss; the client's frames say nothing."""
-    from pytest_agentops.errors import BudgetExceeded, CassetteMiss, LiveCallRefused
+    from pytest_agentops.errors import BudgetExceeded, CassetteMiss, LiveCallRefused, Unjudged
 
-    if call.excinfo is None or not isinstance(call.excinfo.value, BudgetExceeded | CassetteMiss | LiveCallRefused):
+    told = BudgetExceeded | CassetteMiss | LiveCallRefused | Unjudged
+    if call.excinfo is None or not isinstance(call.excinfo.value, told):
         return
     ours = call.excinfo.traceback.filter(lambda entry: _is_under(entry.path, item.config.rootpath))
     call.excinfo.traceback = ours or call.excinfo.traceback
@@ -811,8 +832,8 @@ def _marked(item: pytest.Item) -> Mapping[str, Any]:
             budget(found["budget"])
         except ExpectationError as error:
             raise pytest.UsageError(f"{item.nodeid}: {error}") from None
-    if "versions" in found:
-        _versions(found["versions"], item.nodeid)
+    if "versions" in found and not (hasattr(item, "callspec") and _PINNED in item.callspec.params):
+        raise pytest.UsageError(f"{item.nodeid}: versions= needs a function of pytest's; a unittest.TestCase has none")
     if "ignore" in found:
         from pytest_agentops.errors import SettingsError
         from pytest_agentops.settings import json_paths
@@ -867,9 +888,7 @@ def prompts(request: pytest.FixtureRequest) -> PromptRepository:
     """
     from pytest_agentops.repository import PromptRepository
 
-    config = request.config
-    then = _as_of(config) if config.getoption("--agentops-ref") else None
-    return PromptRepository(_settings(config).prompts, tree=then, pins=lambda: config.stash[_PINS])
+    return PromptRepository(_settings(request.config).prompts)
 
 
 # --- what people read ------------------------------------------------------------------------------------------------

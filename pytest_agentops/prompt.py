@@ -16,9 +16,11 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_agentops import kinds
+from pytest_agentops.document import conflict_line
 from pytest_agentops.errors import PromptError, PromptInputError, PromptNotFound, PromptSyntaxError, did_you_mean
 from pytest_agentops.kinds import Field
 from pytest_agentops.trace import Render
+from pytest_agentops.versions import is_semver
 
 if TYPE_CHECKING:
     from pytest_agentops.body import Body, Part, Segment
@@ -28,9 +30,6 @@ MOST_CHARACTERS = 1_000_000
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*$\n?", re.MULTILINE | re.DOTALL)
 _MOST_VALUES = 20_000
-_CONFLICT = re.compile(r"^<{7} .*?^={7}$.*?^>{7} ", re.MULTILINE | re.DOTALL)
-_VERSION = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?")
-_SEEN_BY_MODELS = ("model", "outputs", "tools")
 
 Source = Callable[[str], str]
 """Gives the text of the file with this name, such as `_shared/safety`; raises `PromptNotFound`."""
@@ -132,7 +131,10 @@ class Prompt:
         """The tools that the model is offered."""
         declared = self.front_matter.get("tools") or []
         if isinstance(declared, Mapping):
-            declared = [{"name": name, **(given or {})} for name, given in declared.items()]
+            declared = [
+                {"name": name, **(given or {})} if isinstance(given, Mapping | None) else given
+                for name, given in declared.items()
+            ]
         if not isinstance(declared, list):
             raise self._wrong(("tools",), f"tools must be a list of tools, not {kinds.told(declared)}")
         return tuple(self._tool(given, index) for index, given in enumerate(declared))
@@ -150,12 +152,15 @@ class Prompt:
         outputs do. A changed partial changes everyone who includes it.
         """
         seen = {
-            **{key: self.front_matter.get(key) for key in _SEEN_BY_MODELS},
-            "inputs": _without_descriptions(self.front_matter.get("inputs"), named=True),
+            "model": self.front_matter.get("model"),
+            "inputs": _undescribed(self.front_matter.get("inputs")),
+            # In their order, which a model sees.
+            "outputs": _in_order(self.front_matter.get("outputs")),
+            "tools": _in_order(self.front_matter.get("tools")),
             "body": self.body,
             "partials": {name: sha256(text) for name, text in sorted(self.partials.items())},
         }
-        return f"sha256:{sha256(json.dumps(seen, sort_keys=True, default=str))}"
+        return f"sha256:{sha256(json.dumps(_plain(seen), sort_keys=True))}"
 
     # What it is used for.
 
@@ -237,9 +242,10 @@ class Prompt:
 
     def _check(self) -> None:
         """Read everything once, so that a mistake is told when the file is."""
-        if self.version is not None and not _VERSION.fullmatch(self.version):
+        if self.version is not None and not is_semver(self.version):
             raise self._wrong(("version",), f"version {self.version} is no semantic version; write it as 1.0.0")
-        if not isinstance(self.model, Mapping) or not isinstance(self.model.get("options") or {}, Mapping):
+        options = self.model.get("options") or {} if isinstance(self.model, Mapping) else None
+        if not isinstance(options, Mapping) or not isinstance(options.get("additionalProperties") or {}, Mapping):
             raise self._wrong(("model",), "model is a mapping such as {id: gpt-5-mini, options: {temperature: 0}}")
         _ = self.inputs, self.outputs, self.tools, self._body
 
@@ -259,11 +265,7 @@ class Prompt:
         if not isinstance(given.get("name"), str) or not given["name"]:
             raise self._wrong(keys, "a function tool needs a name")
         parameters = given.get("parameters")
-        if (
-            isinstance(parameters, Mapping)
-            and isinstance(parameters.get("properties"), Mapping)
-            and "type" in parameters
-        ):
+        if isinstance(parameters, Mapping) and parameters.get("type") == "object":
             return Tool(
                 given["name"], str(given.get("description") or ""), schema=parameters, strict=given.get("strict")
             )
@@ -339,7 +341,7 @@ class Prompt:
                 values[name] = Absent(name=name, hint=f"{name!r} was not given, and has no default")
             elif wanted.kind in kinds.RICH and given[name] is not None:
                 values[name] = (Messages if wanted.kind == "thread" else Attachment)(given[name])
-                values[name].name = name
+                values[name].place = list(self.inputs).index(name)
         return values
 
 
@@ -425,8 +427,7 @@ def _check_text(text: str, path: str) -> None:
         )
     if not text.strip():
         raise PromptSyntaxError(f"{path}:1: the file is empty; write the text of the prompt")
-    if found := _CONFLICT.search(text):
-        line = text[: found.start()].count("\n") + 1
+    if line := conflict_line(text):
         raise PromptSyntaxError(
             f"{path}:{line}: it holds the markers of an unresolved merge; resolve it and remove them"
         )
@@ -435,8 +436,14 @@ def _check_text(text: str, path: str) -> None:
 def _yaml(text: str, path: str) -> Mapping[str, Any]:
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        def flatten_mapping(self, node: Any) -> None:
+            if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):  # Merges of merges grow without end.
+                raise yaml.MarkedYAMLError(problem="a merge key (<<) has no use here", problem_mark=node.start_mark)
+            super().flatten_mapping(node)
+
     try:
-        data = yaml.safe_load(text)
+        data = yaml.load(text, Loader)
     except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         # PyYAML has more ways to fail than it says: an impossible date is a ValueError, `!!bool x` a KeyError.
         mark = getattr(error, "problem_mark", None)
@@ -474,22 +481,50 @@ def _line(text: str, keys: Sequence[str | int]) -> int:
     return int(line)
 
 
-def _without_descriptions(value: Any, *, named: bool = False) -> Any:
-    """The value without its descriptions; in a mapping from names `description` may be the name of an input."""
+def _undescribed(declared: Any) -> Any:
+    """A declaration of inputs without the descriptions of the inputs, which no model sees."""
+    if isinstance(declared, list):
+        return [_undescribed_field(each) for each in declared]
+    if isinstance(declared, Mapping):
+        return {name: _undescribed_field(each) for name, each in declared.items()}
+    return declared
+
+
+def _undescribed_field(given: Any) -> Any:
+    if not isinstance(given, Mapping):
+        return given
+    kept = {key: value for key, value in given.items() if key not in ("description", "example")}
+    if "items" in kept:
+        kept["items"] = _undescribed_field(kept["items"])
+    if "properties" in kept:
+        kept["properties"] = _undescribed(kept["properties"])
+    return kept
+
+
+def _in_order(value: Any) -> Any:
+    """A value whose mappings are lists of pairs, so that their order counts."""
     if isinstance(value, Mapping):
-        return {
-            str(key): _without_descriptions(inner)
-            for key, inner in value.items()
-            if named or key != "description" or not isinstance(inner, str)
-        }
-    if isinstance(value, list):
-        return [_without_descriptions(inner) for inner in value]
-    return value
+        return [[name, _in_order(inner)] for name, inner in value.items()]
+    return [_in_order(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _plain(value: Any) -> Any:
+    """A value of YAML as JSON can write it, the same in every process."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, set | frozenset):
+        return sorted(map(str, value))
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
 
 
 def _as_json(given: Mapping[str, Any]) -> Mapping[str, Any]:
     """The inputs as a trace and a cassette can keep them: what JSON does not know, such as a date, as its text."""
-    kept: Mapping[str, Any] = json.loads(json.dumps(given, default=str, skipkeys=True))
+    try:
+        kept: Mapping[str, Any] = json.loads(json.dumps(given, default=str, skipkeys=True))
+    except (ValueError, RecursionError) as error:
+        raise PromptInputError(f"an input cannot be written down: {error}") from None
     return kept
 
 
@@ -504,7 +539,9 @@ def normal_name(name: str) -> str:
     Raises:
         PromptNotFound: the name leaves the prompts folder.
     """
-    path = PurePosixPath(name.removesuffix(".prompty"))
-    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in name:
-        raise PromptNotFound(f"{name!r} is no name of a prompt; names are paths inside the prompts folder")
+    path = PurePosixPath(name.removesuffix(kinds.ENDING))
+    if path.is_absolute() or ".." in path.parts or not path.parts or not re.fullmatch(r"[\w./-]+", name):
+        raise PromptNotFound(
+            f"{name!r} is no name of a prompt; names are paths inside the prompts folder: letters, digits, ., _ and -"
+        )
     return str(path)

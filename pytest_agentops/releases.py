@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pytest_agentops.errors import HistoryError, PromptError, PromptNotFound, VersionNotFound
 from pytest_agentops.history import ENDING
-from pytest_agentops.prompt import Prompt
+from pytest_agentops.prompt import Prompt, normal_name
 from pytest_agentops.repository import PromptRepository
 from pytest_agentops.revision import Revision
 from pytest_agentops.tape import write_whole
@@ -65,6 +65,8 @@ def _read(path: Path) -> str | None:
         return path.read_bytes().decode("utf-8")
     except FileNotFoundError:
         return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise PromptError(f"{path} cannot be read: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -98,11 +100,14 @@ def bump(
         PromptError: nothing changed, or less than is owed was asked for.
     """
     before = base_of(prompts, base)
+    taken = _taken(prompts, before)
     bumps, edits, locked = [], [], dict(prompts.locked)
     current = prompts.current()
     for name in names:
+        if is_partial(name):
+            raise PromptError(f"{name} is a partial, which has no version; bump the prompts that include it")
         prompt = prompts._at_hand(name)
-        found = _bumped(before, prompt, recorded, level, _taken(prompts, before))
+        found = _bumped(prompts, before, prompt, recorded, level, taken)
         bumps.append(found)
         edits.append(_with_version(prompts.folder / f"{name}{ENDING}", found.new))
         locked[name] = Locked(found.new, current[name].digest)
@@ -130,24 +135,27 @@ def base_of(prompts: PromptRepository, ref: str | None) -> PromptRepository | No
         if ref is not None:
             raise
         return None
-    for candidate in [ref] if ref is not None else [*history.branches(), "HEAD"]:
-        try:
-            return prompts.at(history.merge_base(candidate, "HEAD"))
-        except HistoryError:
-            if ref is not None:
-                raise
-    return None
+    found = ref or next(history.branches(), None)
+    if found is None:
+        if history.alone:
+            return prompts.at("HEAD")
+        raise HistoryError(
+            "nobody says what this branch is compared with, and there is no branch main\n"
+            f"  name it: --base REF, or `base` in [tool.agentops]{history.how_far()}"
+        )
+    return prompts.at(history.merge_base(found, "HEAD"))
 
 
-def _before(base: PromptRepository | None, name: str) -> Prompt | None:
+def _before(prompts: PromptRepository, base: PromptRepository | None, name: str) -> Prompt | None:
     """A prompt as it was released at the base: as the lock says, where the file says something else."""
-    if base is None or name not in base.tree.names():
+    was = prompts.name_at(base, name) if base is not None else name
+    if base is None or was not in base.tree.names():
         return None
-    prompt, locked = base._at_hand(name), _locked(base).get(name)
+    prompt, locked = base._at_hand(was), _locked(base).get(was)
     if locked is None or locked.digest == prompt.digest:
         return prompt
     try:
-        return base.get(f"{name}@{locked.digest}")
+        return base.get(f"{was}@{locked.digest}")
     except PromptError:  # No commit has what was locked.
         return prompt
 
@@ -166,19 +174,25 @@ def _taken(prompts: PromptRepository, base: PromptRepository | None) -> Callable
 
     def taken(prompt: Prompt) -> set[str]:
         locks = [_locked(each).get(prompt.name) for each in (base, merged) if each is not None]
-        return {each.version for each in locks if each is not None and each.version and each.digest != prompt.digest}
+        found = {each.version for each in locks if each is not None and each.version and each.digest != prompt.digest}
+        if base is not None:
+            for version, change in base._known_states(prompt.name).items():
+                if version not in found and (then := base._readable(change)) and then.digest != prompt.digest:
+                    found.add(version)
+        return found
 
     return taken
 
 
 def _bumped(
+    prompts: PromptRepository,
     base: PromptRepository | None,
     prompt: Prompt,
     recorded: Recorded,
     asked: Level | None,
     taken: Callable[[Prompt], set[str]],
 ) -> Bump:
-    old = _before(base, prompt.name)
+    old = _before(prompts, base, prompt.name)
     if old is None:
         return Bump(prompt.name, None, prompt.version or "1.0.0", "none", ("it is new",))
     revision = Revision(old, prompt)
@@ -221,28 +235,63 @@ def _edit(path: Path, new: str) -> Edit:
 
 def _with_version(path: Path, version: str) -> Edit:
     """The file with this version in its front matter, and nothing else changed."""
+    import yaml
+
     text = _read(path)
     assert text is not None
     ending = "\r\n" if "\r\n" in text else "\n"
+    mark = "\ufeff" * text.startswith("\ufeff")
     head = re.match(r"\ufeff?---[ \t]*\r?\n", text)
     if head is None:
-        return Edit(path, text, f"---{ending}name: {path.stem}{ending}version: {version}{ending}---{ending}{text}")
+        name = json.dumps(path.stem, ensure_ascii=False) if yaml.safe_load(path.stem) != path.stem else path.stem
+        added = f"---{ending}name: {name}{ending}version: {version}{ending}---{ending}"
+        return Edit(path, text, f"{mark}{added}{text.removeprefix(mark)}")
     end = re.compile(r"^---[ \t]*\r?$", re.MULTILINE).search(text, head.end())
     assert end is not None
     front = text[head.end() : end.start()]
-    replaced, count = re.subn(
-        r"(?m)^(version:[ \t]*)[^\r\n#]*?([ \t]*(?:#[^\r\n]*)?\r?)$", rf"\g<1>{version}\g<2>", front, count=1
-    )
-    if not count:
-        named = re.search(r"(?m)^name:[^\n]*\n", front)
-        at = named.end() if named else 0
-        replaced = f"{front[:at]}version: {version}{ending}{front[at:]}"
-    return Edit(path, text, text[: head.end()] + replaced + text[end.start() :])
+    changed = _versioned(front, version, ending)
+    if _read_front(changed) != {**_read_front(front), "version": version}:
+        raise PromptError(
+            f"the version of {path} cannot be changed without changing more; write in it: version: {version}"
+        )
+    return Edit(path, text, text[: head.end()] + changed + text[end.start() :])
+
+
+def _read_front(front: str) -> dict[str, Any]:
+    import yaml
+
+    try:
+        return dict(yaml.safe_load(front) or {})
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError):
+        return {}
+
+
+def _versioned(front: str, version: str, ending: str) -> str:
+    """Front matter with another version, by the places that the parser tells."""
+    import yaml
+
+    node = yaml.compose(front, Loader=yaml.SafeLoader)
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    named = {key.value: (key, value) for key, value in pairs}
+    if "version" in named:
+        value = named["version"][1]
+        return f"{front[: value.start_mark.index]}{version}{front[value.end_mark.index :]}"
+    if not pairs:
+        return f"version: {version}{ending}{front}"
+    first = pairs[0][0].start_mark
+    if isinstance(node, yaml.MappingNode) and node.flow_style:
+        return f"{front[: first.index]}version: {version}, {front[first.index :]}"
+    after = named.get("name", (None, None))[1]
+    at = front.find("\n", after.end_mark.index) + 1 if after is not None else first.index - first.column
+    return f"{front[:at]}{' ' * first.column}version: {version}{ending}{front[at:]}"
 
 
 def _noted(path: Path, bumps: Sequence[Bump], message: str, today: date) -> Edit:
     text = _read(path)
-    title, _, rest = (text or "# Changelog of the prompts\n").partition("\n")
+    if text is None or text.startswith("# "):
+        title, _, rest = (text or "# Changelog of the prompts\n").partition("\n")
+    else:
+        title, rest = "# Changelog of the prompts", f"\n{text}"
     entries = "".join(f"\n## {each.name} {each.new} ({today.isoformat()})\n\n{_why(each, message)}\n" for each in bumps)
     for each in bumps:  # One that is bumped again on its branch keeps one entry.
         again = re.compile(
@@ -286,9 +335,11 @@ def lock(prompts: PromptRepository) -> Plan:
 
 def _check_released(prompts: PromptRepository, current: Mapping[str, Locked]) -> None:
     """See that no version that is locked becomes something else."""
-    known = [_locked(prompts)]
+    known = []
     with suppress(HistoryError):
-        known += [_locked(prompts.at(ref)) for ref in ("HEAD", *(["MERGE_HEAD"] if prompts.history.merging else []))]
+        base = base_of(prompts, None)
+        known = [_locked(base)] if base is not None else []
+        known += [_locked(prompts.at("MERGE_HEAD"))] if prompts.history.merging else []
     for name, now in current.items():
         if any(
             now.version and lock.get(name, now).version == now.version and lock.get(name, now).digest != now.digest
@@ -376,7 +427,7 @@ def snapshot(prompts: PromptRepository) -> str:
         wanted = {prompt.version, *prompts.labels.get(name, {}).values()} - {None}
         for version in sorted(filter(None, wanted)):
             state = prompt if version == prompt.version else prompts.get(f"{name}@{version}")
-            files = {state.name: state.text, **state.partials}
+            files = {name: state.text, **{partial: state.source(partial) for partial in state.partials}}
             versions.setdefault(name, {})[version] = {each: kept(text) for each, text in files.items()}
     data = {
         "format": SNAPSHOT,
@@ -419,7 +470,7 @@ def check(
     yield from debts
     owed = {debt.name for debt in debts}
     if not any(isinstance(prompt, str) for prompt in found.values()):
-        yield from (debt for debt in _unlocked(prompts) if debt.name not in owed)  # A bump writes the lock.
+        yield from (debt for debt in _unlocked(prompts, before) if debt.name not in owed)  # A bump writes the lock.
     yield from _unpointed(prompts)
 
 
@@ -431,7 +482,7 @@ def _owing(
     elif prompt.version is None:
         yield Debt(name, "version", "it has no version", "add to its front matter: version: 1.0.0", prompt.path)
     else:
-        yield from _owed(base, prompt, recorded)
+        yield from _owed(prompts, base, prompt, recorded)
 
 
 def _readable(prompts: PromptRepository, name: str) -> Prompt | str:
@@ -441,10 +492,12 @@ def _readable(prompts: PromptRepository, name: str) -> Prompt | str:
         return str(error)
 
 
-def _owed(base: PromptRepository | None, prompt: Prompt, recorded: Recorded) -> Iterator[Debt]:
+def _owed(
+    prompts: PromptRepository, base: PromptRepository | None, prompt: Prompt, recorded: Recorded
+) -> Iterator[Debt]:
     remedy = f'pytest-agentops prompts bump {prompt.name} -m "why"'
     version = Semver.parse(prompt.version or "0.0.0")
-    old = _before(base, prompt.name)
+    old = _before(prompts, base, prompt.name)
     if old is not None and old.version is not None:
         revision = Revision(old, prompt)
         level = revision.level(recorded(prompt.name))
@@ -475,16 +528,17 @@ def _reused(base: PromptRepository | None, prompt: Prompt, remedy: str) -> Itera
         yield Debt(prompt.name, "reused version", message, remedy, prompt.path)
 
 
-def _unlocked(prompts: PromptRepository) -> Iterator[Debt]:
+def _unlocked(prompts: PromptRepository, base: PromptRepository | None) -> Iterator[Debt]:
     try:
         locked = prompts.locked
     except PromptError as error:
         yield Debt(LOCK, "lock", str(error).partition("\n")[0], "pytest-agentops prompts lock")
         return
     current = prompts.current()
+    released = _locked(base) if base is not None else {}
     for name in sorted({*locked, *current}):
-        was, now = locked.get(name), current.get(name)
-        if was is not None and now is not None and now.version and was.version == now.version and was != now:
+        was, now, then = locked.get(name), current.get(name), released.get(name)
+        if then is not None and now is not None and now.version and then.version == now.version and then != now:
             message = f"it is not what {now.version} is locked as, and a version stays what it is"
             yield Debt(name, "owed bump", message, f'pytest-agentops prompts bump {name} -m "why"')
         elif was != now:
@@ -512,7 +566,7 @@ def _unpointed(prompts: PromptRepository) -> Iterator[Debt]:
 def _pointed(prompts: PromptRepository, name: str, label: str, version: str) -> Iterator[Debt]:
     remedy, path = f"pytest-agentops prompts label {name} {label} VERSION", str(prompts.folder / LABELS)
     try:
-        prompts.get(f"{name}@{version}")
+        prompts._resolved(normal_name(name), version)
     except PromptNotFound as error:
         first, *_, last = str(error).splitlines()
         shallow = "git fetch" in last

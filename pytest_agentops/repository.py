@@ -11,12 +11,20 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_agentops.body import partial_body
+from pytest_agentops.body import FRONT_MATTER, checked_partial, partial_body
 from pytest_agentops.errors import HistoryError, PromptError, PromptNotFound, VersionNotFound, did_you_mean
 from pytest_agentops.history import ENDING, Change, History
 from pytest_agentops.prompt import Prompt, normal_name, sha256
 from pytest_agentops.revision import Revision
-from pytest_agentops.trees import CommitTree, MappingTree, Tree, WorkingTree, is_partial, read_snapshot
+from pytest_agentops.trees import (
+    CommitTree,
+    MappingTree,
+    Tree,
+    WorkingTree,
+    decoded_or_not,
+    is_partial,
+    read_snapshot,
+)
 from pytest_agentops.versions import LABELS, LOCK, Locked, Semver, is_range, newest, read_labels, read_lock
 
 if TYPE_CHECKING:
@@ -94,7 +102,7 @@ class PromptRepository:
             raise PromptNotFound(f"{name!r} is a reference and no name\n  write get({name!r})")
         name = normal_name(name)
         override = overrides.get(self.folder.resolve()) if overrides and isinstance(self.tree, WorkingTree) else None
-        if override is not None:
+        if override is not None and override is not self:
             return override[name]
         pinned = self._pins().get(name)
         return self._at_hand(name) if pinned is None else self._resolved(name, pinned)
@@ -106,8 +114,8 @@ class PromptRepository:
         label points, `@git:HEAD~3` a commit, `@sha256:ab12cd34` a digest, `@worktree` the working tree.
 
         Alternatives stand between bars, each but one with its share: `x@production|x@staging:10%` gives one in ten keys
-        the second. Which keys these are depends on the key and the prompts' names alone, so that a share that grows
-        takes nobody's version away.
+        the second. Which keys these are depends on the key and the prompts' names alone. Where one alternative has a
+        share, those who have it keep it when it grows; of several, the first ones keep theirs.
 
         Raises:
             PromptNotFound: there is no such prompt.
@@ -211,9 +219,12 @@ class PromptRepository:
         """The version that a file claimed, without reading the rest of it."""
         if change.blob is None:
             return None
-        head = self.history.read(change.blob)[:20_000].decode("utf-8", "replace").partition("\n---")[0]
-        said = _VERSION_LINE.search(head)
-        return said[1] if said and _is_semver(said[1]) else None
+        head = FRONT_MATTER.match(decoded_or_not(self.history.read(change.blob)[:100_000]))
+        if head is None:
+            return None
+        said = _VERSION_LINE.search(head[1])
+        version = said[1] if said else _version_in(head[1])
+        return version if version and _is_semver(version) else None
 
     def _then(self, change: Change) -> Prompt:
         """The prompt as this change left it, with the partials of that commit."""
@@ -230,11 +241,11 @@ class PromptRepository:
             for folder in path.parents:
                 blob = self.history.everything(commit).get((folder / f"{name}{ENDING}").as_posix())
                 if blob is not None:
-                    return self.history.read(blob).decode("utf-8", "replace")
+                    return decoded_or_not(self.history.read(blob))
             raise PromptNotFound(f"there is no {name!r} in the folders above {path} at {commit[:9]}")
 
         assert change.blob is not None
-        text = self.history.read(change.blob).decode("utf-8", "replace")
+        text = decoded_or_not(self.history.read(change.blob))
         return Prompt.parse(path.stem, text, path=f"{path}@{commit[:9]}", source=source)
 
     def diff(self, name: str, a: str, b: str = "worktree") -> Revision:
@@ -286,7 +297,9 @@ class PromptRepository:
         found = {}
         for name in self.tree.names():
             if is_partial(name):
-                found[name] = Locked(None, f"sha256:{sha256(partial_body(self.tree.text(name)))}")
+                found[name] = Locked(
+                    None, f"sha256:{sha256(checked_partial(self.tree.text(name), self.tree.place(name)))}"
+                )
             else:
                 prompt = self._at_hand(name)
                 found[name] = Locked(prompt.version or "0.0.0", prompt.digest)
@@ -315,7 +328,8 @@ class PromptRepository:
             return self._at_hand(name)
         kind, colon, rest = wanted.partition(":")
         if colon and kind == "git":
-            return self.at(rest)._at_hand(name)
+            then = self.at(rest)
+            return then._at_hand(self.name_at(then, name))
         if colon and kind == "sha256":
             return self._by_digest(name, rest)
         if _is_semver(wanted):
@@ -328,6 +342,20 @@ class PromptRepository:
                 "a digest sha256:..."
             )
         return self._by_version(name, self._labelled(name, wanted))
+
+    def name_at(self, then: PromptRepository, name: str) -> str:
+        """What a prompt was called at a commit, where it has been renamed since; its name where it was not."""
+        names = then.tree.names()
+        if name in names:
+            return name
+        renamed = {} if isinstance(self.tree, CommitTree) else self.history.renamed_since(then._head)
+        if renamed.get(name) in names:
+            return renamed[name]
+        for change in self.history.of(name, self._head):
+            before = change.path.removeprefix(self.history.prefix).removesuffix(ENDING)
+            if before in names:
+                return before
+        return name
 
     def _by_version(self, name: str, version: str) -> Prompt:
         if self._snapshot:
@@ -370,7 +398,7 @@ class PromptRepository:
 
     def _newest(self, name: str, wanted: str) -> str:
         known = self._snapshot["versions"].get(name, {}) if self._snapshot else self._known_states(name)
-        at_hand = self._at_hand(name).version if name in self.tree.names() and not known else None
+        at_hand = self._at_hand(name).version if name in self.tree.names() else None
         found = newest(wanted, [*known, *([at_hand] if at_hand else [])])
         if found is None:
             raise VersionNotFound(self._no_version(name, wanted))
@@ -408,8 +436,19 @@ class PromptRepository:
         kept = self._snapshot["versions"].get(name, {}).get(version)
         if kept is None:
             raise VersionNotFound(self._no_version(name, version))
-        texts = {each: self._snapshot["texts"][digest] for each, digest in kept.items()}
-        return PromptRepository(self.folder, tree=MappingTree(texts, f"{self.folder} ({version})"))._at_hand(name)
+        tree = MappingTree({each: self._snapshot["texts"][digest] for each, digest in kept.items()}, str(self.folder))
+        return Prompt.parse(name, tree.text(name), path=tree.place(name), source=tree.text)
+
+
+def _version_in(front_matter: str) -> str | None:
+    """The version in front matter of an unusual form."""
+    import yaml
+
+    try:
+        data = yaml.safe_load(front_matter) if "version" in front_matter and "<<" not in front_matter else None
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return None
+    return str(data["version"]) if isinstance(data, dict) and "version" in data else None
 
 
 def _is_semver(text: str) -> bool:

@@ -6,10 +6,12 @@ The names of options are those of Prompty v2, translated; a name that it does no
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pytest_agentops.kinds import object_schema
+from pytest_agentops.errors import PromptInputError
+from pytest_agentops.kinds import closed, object_schema
 
 if TYPE_CHECKING:
     from pytest_agentops.prompt import Prompt, Tool
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 _CHAT = {
     "temperature": "temperature",
     "topP": "top_p",
+    "topK": "top_k",
     "maxOutputTokens": "max_completion_tokens",
     "frequencyPenalty": "frequency_penalty",
     "presencePenalty": "presence_penalty",
@@ -35,6 +38,13 @@ _RESPONSES = {
 
 def chat_request(prompt: Prompt, messages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The arguments of `client.chat.completions.create`."""
+    for message in messages:
+        for part in message["content"] if isinstance(message.get("content"), list) else ():
+            if part.get("type") == "file" and "file_url" in part["file"]:
+                raise PromptInputError(
+                    f"{prompt.name}: chat completions take no file by its URL\n"
+                    '  give its id or its bytes, or use request(api="responses", ...)'
+                )
     request: dict[str, Any] = {"model": prompt.model["id"], "messages": list(messages), **_options(prompt, _CHAT)}
     if prompt.tools:
         request["tools"] = [_chat_tool(tool) for tool in prompt.tools]
@@ -64,8 +74,10 @@ def _options(prompt: Prompt, names: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _output_format(prompt: Prompt) -> dict[str, Any]:
-    name = prompt.name.replace("/", "_").replace(".", "_")[-64:]
-    return {"name": name, "strict": True, "schema": object_schema(tuple(prompt.outputs.values()), strict=True)}
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", prompt.name)[-64:]
+    fields = tuple(prompt.outputs.values())
+    strict = all(map(closed, fields))
+    return {"name": name, "strict": strict, "schema": object_schema(fields, strict=strict)}
 
 
 # --- tools -----------------------------------------------------------------------------------------------------------
@@ -85,7 +97,8 @@ def _chat_tool(tool: Tool) -> dict[str, Any]:
 
 
 def _responses_tool(tool: Tool) -> dict[str, Any]:
-    return {"type": "function", **_function(tool)} if tool.kind == "function" else _own(tool)
+    # The client's types ask for `strict`, and the API takes it to be true where it is not given.
+    return {"type": "function", "strict": False, **_function(tool)} if tool.kind == "function" else _own(tool)
 
 
 def _own(tool: Tool) -> dict[str, Any]:
@@ -106,7 +119,7 @@ def _items(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     if content:
         yield {
             "role": role,
-            "content": content if isinstance(content, str) else [_input_part(part) for part in content],
+            "content": content if isinstance(content, str) else [_part(part, role) for part in content],
         }
     for call in message.get("tool_calls") or ():
         function = call["function"]
@@ -118,9 +131,9 @@ def _items(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         }
 
 
-def _input_part(part: Mapping[str, Any]) -> dict[str, Any]:
+def _part(part: Mapping[str, Any], role: str) -> dict[str, Any]:
     if part.get("type") == "text":
-        return {"type": "input_text", "text": part["text"]}
+        return {"type": "output_text" if role == "assistant" else "input_text", "text": part["text"]}
     if part.get("type") == "image_url":
         image = part["image_url"]
         more = {"detail": image["detail"]} if "detail" in image else {}

@@ -278,9 +278,20 @@ def _measuring(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
             _check_width(str(operands[0]), _PRINTF)
         elif name in _ADDING:
             _check_added(_added(name, _ADDING[name], *operands, **named))
-        return function(*passed, *operands, **named)
+        made = function(*passed, *operands, **named)
+        return _spending(made) if name == "map" else made
 
     return measuring
+
+
+def _spending(items: Iterable[Any]) -> Iterator[Any]:
+    """The items, each of which may be made from little and be large."""
+    characters = 0
+    for item in items:
+        characters += _measure(item)
+        if characters > _WHOLE:
+            raise ValueError(f"this makes more than {_WHOLE:,} characters")
+        yield item
 
 
 _FILTERS: Mapping[str, Callable[..., Any]] = {

@@ -47,7 +47,7 @@ class WorkingTree:
         self.folder = folder
 
     def names(self) -> list[str]:
-        found = self.folder.rglob(f"*{ENDING}")
+        found = (path for path in self.folder.rglob(f"*{ENDING}") if not path.is_dir())
         return sorted(path.relative_to(self.folder).as_posix().removesuffix(ENDING) for path in found)
 
     def place(self, name: str) -> str:
@@ -70,6 +70,8 @@ class WorkingTree:
             return decoded(path.read_bytes(), str(path))
         except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise PromptError(f"{path} cannot be read: {error.strerror or error}") from error
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}{ENDING}"
@@ -154,6 +156,11 @@ def decoded(data: bytes, path: str) -> str:
         ) from error
 
 
+def decoded_or_not(data: bytes) -> str:
+    """The text of a file of long ago, with stand-ins for what is no UTF-8."""
+    return data.decode("utf-8", "replace").removeprefix("\ufeff").replace("\r\n", "\n")
+
+
 def not_found(name: str, names: list[str], where: str) -> str:
     """Why there is no prompt of this name."""
     known = [known for known in names if is_partial(known) == is_partial(name)]
@@ -180,11 +187,31 @@ def read_snapshot(text: str, path: str) -> Mapping[str, Any]:
         data = json.loads(text)
         if data["format"] != SNAPSHOT:
             raise PromptError(f"{path} has format {data['format']!r}; this version reads {SNAPSHOT}")
-        if not all(isinstance(data[key], dict) for key in ("prompts", "labels", "versions", "texts")):
-            raise KeyError("prompts")
+        if not _is_whole(data):
+            raise ValueError("something in it is not what it should be")
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise PromptError(
             f"{path} is no snapshot of prompts ({type(error).__name__}: {error})\n"
             "  to write one: pytest-agentops prompts snapshot"
         ) from error
     return data  # type: ignore[no-any-return]
+
+
+def _is_whole(data: Mapping[str, Any]) -> bool:
+    """Whether everything in a snapshot is of its kind, and every text that it names is there."""
+    texts = data["texts"]
+    return (
+        _are_texts(texts)
+        and _are_texts(data["prompts"], texts)
+        and isinstance(data["labels"], dict)
+        and all(map(_are_texts, data["labels"].values()))
+        and isinstance(data["versions"], dict)
+        and all(isinstance(each, dict) for each in data["versions"].values())
+        and all(_are_texts(files, texts) for each in data["versions"].values() for files in each.values())
+    )
+
+
+def _are_texts(mapping: object, known: Mapping[str, str] | None = None) -> bool:
+    return isinstance(mapping, dict) and all(
+        isinstance(value, str) and (known is None or value in known) for value in mapping.values()
+    )

@@ -81,12 +81,10 @@ class Usage:
         """The places in Python code that name a prompt in a text of its own."""
         wanted = re.compile(rf"{re.escape(name)}(?:[@|:].*)?", re.DOTALL)
         for path in self._code():
-            text = path.read_text(encoding="utf-8", errors="replace")
-            if name not in text:
-                continue
             try:
-                tree = ast.parse(text)
-            except (SyntaxError, ValueError, RecursionError):
+                text = path.read_text(encoding="utf-8", errors="replace")
+                tree = ast.parse(text if name in text else "")
+            except (OSError, SyntaxError, ValueError, RecursionError):
                 continue
             for node in ast.walk(tree):
                 if isinstance(node, ast.Constant) and isinstance(node.value, str) and wanted.fullmatch(node.value):

@@ -14,8 +14,8 @@ Level = Literal["none", "patch", "minor", "major"]
 LEVELS: tuple[Level, ...] = ("none", "patch", "minor", "major")
 """From the least to the most."""
 
-_SEMVER = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?")
-_RANGE = re.compile(r"([\^~]?)(0|[1-9]\d*)(?:\.(0|[1-9]\d*))?(?:\.(0|[1-9]\d*))?(?:\.[x*])?")
+_SEMVER = re.compile(r"(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?")
+_RANGE = re.compile(r"([\^~]?)(0|[1-9]\d{0,8})(?:\.(0|[1-9]\d{0,8}))?(?:\.(0|[1-9]\d{0,8}))?(?:\.[x*])?")
 
 
 @total_ordering
@@ -41,7 +41,9 @@ class Semver:
         return cls(int(found[1]), int(found[2]), int(found[3]), found[4] or "")
 
     def raised(self, level: Level) -> Semver:
-        """The next version of this level; itself for `none`."""
+        """The next version of this level; itself for `none`. What follows a prerelease is its release."""
+        if self.prerelease and level != "none":
+            return Semver(self.major, self.minor, self.patch)
         match level:
             case "major":
                 return Semver(self.major + 1, 0, 0)
@@ -60,6 +62,11 @@ class Semver:
 
     def __str__(self) -> str:
         return f"{self.major}.{self.minor}.{self.patch}{'-' * bool(self.prerelease)}{self.prerelease}"
+
+
+def is_semver(text: str) -> bool:
+    """Whether this is a semantic version."""
+    return _SEMVER.fullmatch(text) is not None
 
 
 def is_range(text: str) -> bool:

@@ -47,7 +47,6 @@ INSIDE_A_FOLDER = {
     ("importing.formats", "importing.openai_request"),
     ("importing.formats", "importing.prompty"),
     ("importing.github", "importing.messages"),
-    ("importing.handlebars", "importing.messages"),
     ("importing.langfuse", "importing.messages"),
     ("importing.openai_request", "importing.messages"),
     ("importing.prompty", "importing.handlebars"),
@@ -87,7 +86,7 @@ WEIGHT = {
     "tomlkit": {"versions"},
     "tornado": {"stubs"},
     "vcr": {"tape"},
-    "yaml": {"document", "expect", "importing", "lint", "prompt", "tape"},
+    "yaml": {"document", "expect", "importing", "lint", "prompt", "releases", "repository", "tape"},
 }
 """Where each package from outside may be imported; no other package may be at all."""
 

@@ -1191,6 +1191,56 @@ def test_a_thread_becomes_a_placeholder_of_langfuse_and_is_a_thread_again_afterw
     assert json.loads(exported(parsed(found), "langfuse").text)["prompt"] == json.loads(text)["prompt"]
 
 
+def test_the_messages_of_a_thread_come_where_its_placeholder_stood():
+    found = only(
+        langfuse(
+            [
+                {"role": "system", "content": "Hi"},
+                {"type": "placeholder", "name": "past"},
+                {"role": "assistant", "content": "Ok"},
+            ]
+        ),
+        "x.json",
+    )
+    before = [{"role": "user", "content": "{{ not a variable }}"}, {"role": "assistant", "content": "Aha"}]
+
+    assert parsed(found).messages(past=before) == [
+        {"role": "system", "content": "Hi"},
+        *before,
+        {"role": "assistant", "content": "Ok"},
+    ]
+
+
+def test_what_stands_around_a_thread_is_a_message_of_its_own_in_langfuse():
+    made = prompt("---\nname: p\ninputs: {past: thread}\n---\nuser:\nBefore\n{{ past }}\nAfter\n")
+
+    assert json.loads(exported(made, "langfuse").text)["prompt"] == [
+        {"role": "user", "content": "Before"},
+        {"type": "placeholder", "name": "past"},
+        {"role": "user", "content": "After"},
+    ]
+
+
+def test_an_image_beside_text_is_an_input_that_no_variable_is_taken_for():
+    parts = [{"type": "text", "text": "Look"}, {"type": "image_url", "image_url": {"url": "https://x.org/a.png"}}]
+    found = only(langfuse([{"role": "user", "content": parts}, {"role": "user", "content": "{{image}}"}]), "x.json")
+
+    assert kinds(found) == {"image": "image", "image_2": "string"}
+    assert parsed(found).messages(image="https://x.org/b.png", image_2="photo") == [
+        {"role": "user", "content": [parts[0], {"type": "image_url", "image_url": {"url": "https://x.org/b.png"}}]},
+        {"role": "user", "content": "photo"},
+    ]
+
+
+def test_an_image_is_media_of_dotprompt_and_cannot_be_said_where_there_is_only_text():
+    made = prompt("---\nname: p\ninputs: {photo: image}\n---\nuser:\nLook: {{ photo }}\n")
+
+    assert exported(made, "dotprompt").text.endswith('{{role "user"}}\nLook: {{media url=photo}}\n')
+    assert problem(PromptError, lambda: exported(made, "github")) == (
+        "prompts/p.prompty: the image photo cannot be said in GitHub Models"
+    )
+
+
 INPUTS = {"first": "1", "second_one": "2"}
 PARTS = st.sampled_from(["{{ first }}", "{{second_one}}"]) | st.text("ab {}%#\n'-\\:<", max_size=6)
 

@@ -502,11 +502,22 @@ def test_a_judge_without_a_verdict_is_an_error_of_the_test(project):
         result = with_judge(project, model)
 
     assert result.outcomes == {"failed": 1}
-    assert (
-        "Unjudged: the judge gpt-5-mini gave no verdict\n"
-        'E         expected  {"reason": "...", "verdict": "pass" or "fail"}\n'
-        "E         answered  I would say yes.\n" in result.stdout
-    )
+    told = [line for line in result.lines if line.startswith("E ")]
+    assert told == [
+        "E   pytest_agentops.errors.Unjudged: the judge gpt-5-mini gave no verdict",
+        'E     expected  {"reason": "...", "verdict": "pass" or "fail"}',
+        "E     answered  I would say yes.",
+    ]
+
+
+def test_what_was_no_verdict_is_asked_again_and_the_agent_is_not(project):
+    with ScriptedModel(judging_with("I would say yes.", PASS)) as model:
+        first = with_judge(project, model)
+        second = with_judge(project, model)
+        asked = [is_judge(request) for request in model.requests]
+
+    assert (first.outcomes, second.outcomes) == ({"failed": 1}, {"passed": 1})
+    assert asked == [False, True, True]
 
 
 def test_a_budget_counts_no_judge_and_stops_none(project):

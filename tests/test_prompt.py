@@ -451,27 +451,27 @@ def test_a_partial_may_include_another(folder):
         ),
         (
             {"a": "\n{% include name %}"},
-            '{folder}/a.prompty: line 2 of the body: only {% include "name" %} with a literal name is allowed',
+            '{folder}/a.prompty:2: only {% include "name" %} with a literal name is allowed',
         ),
         (
             {"a": '{% include "b" ~ "c" %}'},
-            '{folder}/a.prompty: line 1 of the body: only {% include "name" %} with a literal name is allowed',
+            '{folder}/a.prompty:1: only {% include "name" %} with a literal name is allowed',
         ),
         (
             {"a": '{% include ["b", "c"] %}'},
-            '{folder}/a.prompty: line 1 of the body: only {% include "name" %} with a literal name is allowed',
+            '{folder}/a.prompty:1: only {% include "name" %} with a literal name is allowed',
         ),
         (
             {"a": '{% import "b" as b %}'},
-            '{folder}/a.prompty: line 1 of the body: only {% include "name" %} with a literal name is allowed',
+            '{folder}/a.prompty:1: only {% include "name" %} with a literal name is allowed',
         ),
         (
             {"a": '{% from "b" import c %}'},
-            '{folder}/a.prompty: line 1 of the body: only {% include "name" %} with a literal name is allowed',
+            '{folder}/a.prompty:1: only {% include "name" %} with a literal name is allowed',
         ),
         (
             {"a": '{% extends "b" %}'},
-            '{folder}/a.prompty: line 1 of the body: only {% include "name" %} with a literal name is allowed',
+            '{folder}/a.prompty:1: only {% include "name" %} with a literal name is allowed',
         ),
         ({"a": '{% include "b" %}', "b": "\n{{ }}"}, "b:2: Expected an expression, got 'end of print statement'"),
     ],
@@ -503,7 +503,7 @@ def test_no_include_leaves_the_folder(folder, name):
 
     assert problem(PromptNotFound, lambda: prompts["a"]) == (
         f"{prompts.folder}/a.prompty includes {name!r}: {name!r} is no name of a prompt; "
-        "names are paths inside the prompts folder"
+        "names are paths inside the prompts folder: letters, digits, ., _ and -"
     )
 
 
@@ -777,7 +777,7 @@ def test_no_name_leaves_the_folder(folder, name):
     prompts = folder({"a": "", "../secret": "the key"})
 
     assert problem(PromptNotFound, lambda: prompts[name]) == (
-        f"{name!r} is no name of a prompt; names are paths inside the prompts folder"
+        f"{name!r} is no name of a prompt; names are paths inside the prompts folder: letters, digits, ., _ and -"
     )
 
 

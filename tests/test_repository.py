@@ -100,7 +100,7 @@ def test_every_kind_of_reference_finds_its_state(house):
     }  # fmt: skip
 
     assert list(found.values()) == [
-        "four", "four", "one", "two", "one", "three", "two", "two", "one", "one", "four",
+        "four", "four", "one", "two", "one", "four", "two", "two", "one", "one", "four",
     ]  # fmt: skip
     assert prompts.at(second)["a"].render() == "two"
     assert prompts.at("HEAD").get("a@^1").version == "1.1.0"
@@ -318,14 +318,13 @@ def test_from_the_first_prompt_to_production(house):
 
     house.git("checkout", "-q", "-b", "kinder")
     house.prompt("1.0.0", "system:\nBe kind.\nuser:\n{{ q }}", name="support/triage", more="inputs: {q: string}\n")
-    [owed, unlocked] = check(house.prompts)
+    [owed] = check(house.prompts)
     assert owed == Debt(
         "support/triage",
         "owed bump",
         "it owes a minor bump to 1.1.0, and the version is still 1.0.0: the body changed",
         'pytest-agentops prompts bump support/triage -m "why"',
     )
-    assert (unlocked.kind, unlocked.remedy) == ("lock", "pytest-agentops prompts lock")
 
     plan, [bumped] = bump(house.prompts, ["support/triage"], "Sounds kinder", today=DAY)
     assert plan.steps == ("support/triage: 1.0.0 -> 1.1.0 (minor)\n  the body changed",)
@@ -454,7 +453,7 @@ def test_a_changed_partial_owes_a_bump_of_everyone_who_includes_it(house):
     house.commit()
     house.write("_shared/safety.prompty", "Be bold.")
 
-    assert debts(house) == [("a", "owed bump"), ("_shared/safety", "lock"), ("a", "lock")]
+    assert debts(house) == [("a", "owed bump"), ("_shared/safety", "lock")]
     plan, [bumped] = bump(house.prompts, ["a"], "bolder")
     assert bumped.reasons == ("_shared/safety changed, which it includes",)
     plan.apply()
@@ -466,7 +465,7 @@ def test_the_author_may_claim_more_than_is_owed_and_never_less(house):
     house.locked()
     house.commit()
     house.prompt("1.0.1", "user:\ntwo")
-    [owed, _] = check(house.prompts)
+    [owed] = check(house.prompts)
     assert owed.message == "it owes a minor bump to 1.1.0, and it claims 1.0.1: the body changed"
 
     house.prompt("3.0.0", "user:\ntwo")
@@ -523,8 +522,6 @@ def test_nothing_to_bump_is_told(house):
     with pytest.raises(PromptError) as error:
         bump(house.prompts, ["a"], "why")
     assert str(error.value).startswith("a is what it was at 1.0.0: there is nothing to bump")
-    with pytest.raises(PromptError, match="a bump says why"):
-        bump(house.prompts, ["a"], " ")
 
 
 def test_a_plan_for_files_that_changed_meanwhile_writes_nothing(house):

@@ -245,7 +245,7 @@ def _input(prompt: Prompt, given: str) -> tuple[str, Any]:
     if kind in ("array", "object", "thread"):
         try:
             return name, json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise PromptInputError(f"{name} is of the kind {kind} and takes JSON: {error}") from None
     return name, text
 
@@ -306,6 +306,7 @@ def _diff(options: argparse.Namespace) -> int:
 def _blame(options: argparse.Namespace) -> int:
     from pytest_agentops.accounts import blame_lines
     from pytest_agentops.history import ENDING
+    from pytest_agentops.prompt import normal_name
 
     prompts = _repository(options)
     versions, version = {}, ""
@@ -313,7 +314,7 @@ def _blame(options: argparse.Namespace) -> int:
         then = _then(prompts, change)
         version = (then.version or "") if then else version
         versions[change.commit.sha] = version
-    lines = list(prompts.history.blame(f"{options.name}{ENDING}"))
+    lines = list(prompts.history.blame(f"{normal_name(options.name)}{ENDING}"))
     if options.json:
         _json(
             [

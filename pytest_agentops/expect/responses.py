@@ -350,7 +350,12 @@ class Judged(Expectation):
             if self.model is not None:
                 request["model"] = self.model
             # Each vote is a request of its own; the cassette answers identical ones in order.
-            return Verdict(tuple(_vote(client.chat.completions.create(**request)) for _ in range(self.votes)))
+            try:
+                return Verdict(tuple(_vote(client.chat.completions.create(**request)) for _ in range(self.votes)))
+            except Unjudged:
+                if recording := owner(stray=False):
+                    recording.withdraw_judgement()  # Kept, it would be the answer of the next run too.
+                raise
 
     def _client(self) -> AbstractContextManager[Any]:
         if self.client is not None:

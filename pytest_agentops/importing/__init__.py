@@ -1,8 +1,9 @@
 """What the formats share of prompts that are kept elsewhere: what is found, and how its text and declarations are put.
 
-Each format is a module with `read(text, path)`, and with `write(prompt)` where there is a way back; `formats` knows
-them all. Text in, values out: nothing is opened, fetched or run. What a source says literally stays literal: braces
-that Jinja2 would read and lines that look like a role are protected.
+Each format is a module with `read(text, path)`, which raises `PromptSyntaxError` for a broken file and `PromptError`
+where no prompt is in it, and with `write(prompt)` where there is a way back, which raises `PromptError` for what the
+format cannot say; `formats` knows them all. Text in, values out: nothing is opened, fetched or run. What a source says
+literally stays literal: braces that Jinja2 would read and lines that look like a role are protected.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, TemplateSyntaxError, nodes
 
-from pytest_agentops.body import ROLE_MARKER
+from pytest_agentops.body import with_roles
 from pytest_agentops.errors import PromptError, PromptSyntaxError
 from pytest_agentops.kinds import ROLES, told
 
@@ -251,17 +252,14 @@ def literal(text: str) -> str:
 def guarded(body: str) -> str:
     """The body in which no line is a role."""
 
-    def guard(found: re.Match[str]) -> str:
-        return re.sub(r"\S+", lambda word: f"{{{{ '{word[0]}' }}}}", found[0]) if found["role"] else found[0]
-
-    return ROLE_MARKER.sub(guard, body)
+    return with_roles(body, lambda line: re.sub(r"\S+", lambda word: f"{{{{ '{word[0]}' }}}}", line))
 
 
-def chat(messages: Iterable[tuple[str, str]]) -> str:
-    """The body of these messages, a role and a Jinja2 text each."""
+def chat(role: str, content: str) -> str:
+    """The lines of one message, of this role and with this text in Jinja2."""
     # No message keeps line breaks around it, so none are written.
-    texts = ((role, content.strip("\n")) for role, content in messages)
-    return "".join(f"{role}:\n{content}\n" if content else f"{role}:\n" for role, content in texts)
+    content = content.strip("\n")
+    return f"{role}:\n{content}\n" if content else f"{role}:\n"
 
 
 def parsed_body(body: str, path: str, line: int = 1) -> nodes.Template:
@@ -290,9 +288,18 @@ RESERVED = frozenset(
 class Variables(dict[str, str]):
     """The inputs' names by what a source calls its variables."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.own: list[str] = []
+        """Names of inputs for which the source has none."""
+
     def __missing__(self, source: str) -> str:
-        self[source] = unique(identifier(source), self.values(), "_")
+        self[source] = self.free(identifier(source))
         return self[source]
+
+    def free(self, name: str) -> str:
+        """The name, with a number where it is taken."""
+        return unique(name, (*self.values(), *self.own), "_")
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -342,36 +349,54 @@ def _word(part: str, *, partials: bool) -> str:
     return word if partials and word.strip("_-") else word.strip("_-")
 
 
-# --- declarations: models, options, schemas, tools -------------------------------------------------------------------
+# --- reading a prompt ------------------------------------------------------------------------------------------------
 
-OPTIONS = {
-    "temperature": "temperature",
-    "top_p": "topP",
-    "top_k": "topK",
-    "max_tokens": "maxOutputTokens",
-    "max_completion_tokens": "maxOutputTokens",
-    "max_output_tokens": "maxOutputTokens",
+_OPTIONS = frozenset(
+    "temperature topP topK maxOutputTokens frequencyPenalty presencePenalty seed stopSequences allowMultipleToolCalls"
+    " reasoningEffort".split()
+)
+_OTHER_OPTIONS = {
     "maxTokens": "maxOutputTokens",
     "maxCompletionTokens": "maxOutputTokens",
-    "frequency_penalty": "frequencyPenalty",
-    "presence_penalty": "presencePenalty",
-    "seed": "seed",
     "stop": "stopSequences",
-    "stop_sequences": "stopSequences",
-    "parallel_tool_calls": "allowMultipleToolCalls",
-    "reasoning_effort": "reasoningEffort",
+    "parallelToolCalls": "allowMultipleToolCalls",
 }
-"""What Prompty calls the options of a model that others call otherwise."""
+"""What others call the options of a model, but for `top_p` and the like."""
 
 SCHEMA_KINDS = {"number": "float", "any": "object"}
 _SCHEMA_KEYS = frozenset(
     "type description enum items properties required additionalProperties title default $schema".split()
 )
+_ROLE_NAMES = {"model": "assistant", "ai": "assistant", "human": "user"}
+_VARIABLE = re.compile(r"(?<!\{)\{\{\s*([^\W\d][\w.\-]*(?:[ ]+[\w.\-]+)*)\s*\}\}(?!\})")
+_ALMOST = re.compile(r"\{\{.{0,60}?\}\}", re.DOTALL)
 
 
-def is_option(key: str) -> bool:
-    """Whether Prompty has a name for this option of a model."""
-    return OPTIONS.get(key, key) in OPTIONS.values()
+@dataclass(frozen=True)
+class Variable:
+    """Where a variable stands in a text."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class RoleMark:
+    """Where a message begins; the empty role ends the last one."""
+
+    role: str
+
+
+def parts(text: str) -> list[str | Variable]:
+    """A text of another tool as its literal stretches and its variables, which stand in double braces."""
+    # What the pattern's group found stands at every second place.
+    return [Variable(each) if index % 2 else each for index, each in enumerate(_VARIABLE.split(text)) if each]
+
+
+def option(key: str) -> str | None:
+    """What Prompty calls an option of a model; None for one that it does not know."""
+    camel = re.sub(r"_([a-z])", lambda found: found[1].upper(), key)
+    known = _OTHER_OPTIONS.get(camel, camel)
+    return known if known in _OPTIONS else None
 
 
 def model(name: object, options: Mapping[str, Any], *, provider: bool = False) -> dict[str, Any]:
@@ -380,94 +405,148 @@ def model(name: object, options: Mapping[str, Any], *, provider: bool = False) -
     if name:
         first, slash, rest = str(name).partition("/")
         made = {"id": rest, "provider": first} if provider and slash and rest else {"id": str(name)}
-    chosen = {OPTIONS.get(key, key): value for key, value in options.items() if is_option(key)}
+    chosen = {known: value for key, value in options.items() if (known := option(key))}
     if isinstance(chosen.get("stopSequences"), str):
         chosen["stopSequences"] = [chosen["stopSequences"]]
-    if others := {key: value for key, value in options.items() if not is_option(key)}:
+    if others := {key: value for key, value in options.items() if not option(key)}:
         chosen["additionalProperties"] = others
     made |= {"options": chosen} if chosen else {}
     return {"model": made} if made else {}
 
 
-def properties(schema: Mapping[str, Any], where: str, notes: list[str]) -> dict[str, dict[str, Any]]:
-    """The properties of a JSON schema as Prompty declares inputs and outputs."""
-    needed = items(schema.get("required"))
-    made = {}
-    for name, inner in mapping(schema.get("properties")).items():
-        made[name] = _property(mapping(inner), f"{where}.{name}", notes)
-        if name not in needed:
-            made[name]["required"] = False
-    return made
+class Reading:
+    """What is gathered while one prompt is read: its variables, inputs of special kinds, and notes."""
 
+    def __init__(self, *, variables: bool = True) -> None:
+        """Without `variables` all text is literal."""
+        self.has_variables = variables
+        self.variables = Variables()
+        self.inputs: dict[str, Mapping[str, Any]] = {}
+        self.notes: list[str] = []
 
-def _property(schema: Mapping[str, Any], where: str, notes: list[str]) -> dict[str, Any]:
-    given = schema.get("type")
-    types = [str(each) for each in (given if isinstance(given, list) else [given]) if each]
-    kind = next((each for each in types if each != "null"), "object" if "properties" in schema else "string")
-    made: dict[str, Any] = {"kind": SCHEMA_KINDS.get(kind, kind)}
-    if "null" in types:
-        made["required"] = False
-    if description := schema.get("description"):
-        made["description"] = str(description)
-    if isinstance(enum := schema.get("enum"), list):
-        made["enumValues"] = enum
-    if "items" in schema:
-        made["items"] = _property(mapping(schema["items"]), f"{where}[]", notes)
-    if "properties" in schema:
-        made["properties"] = properties(schema, where, notes)
-    if "default" in schema:
-        made["default"] = schema["default"]
-    if lost := [key for key in schema if key not in _SCHEMA_KEYS]:
-        notes.append(f"The schema of {where} says more than a declaration can: {listed(lost)}.")
-    return made
+    def found(self, name: object, body: str, front_matter: Mapping[str, Any], *notes: str, **more: str) -> Found:
+        """The prompt with all that was gathered."""
+        told = (*self.variables.notes, *self.notes, *notes)
+        return Found(str(name), body, front_matter=front_matter, inputs=self.inputs, notes=told, **more)
 
+    def left_out(self, keys: Iterable[str]) -> None:
+        """Note the keys of a file that mean nothing to us."""
+        if lost := sorted(keys):
+            self.notes.append(f"These keys were left out: {listed(lost)}.")
 
-def outputs(schema: object, notes: list[str]) -> dict[str, Any]:
-    """The front matter of the outputs that a JSON schema asks for."""
-    made = properties(mapping(schema), "the output", notes)
-    if schema and not made:
-        notes.append("The schema of the output is no object with properties and was left out.")
-    return {"outputs": made} if made else {}
+    # Messages.
 
+    def text(self, text: str) -> str:
+        """The text in Jinja2, in which no line is a role."""
+        return guarded("".join(map(self._piece, parts(text) if self.has_variables else [text])))
 
-def answer_format(given: object, notes: list[str]) -> dict[str, Any]:
-    """The front matter of the outputs that `response_format` asks for."""
-    asked = mapping(given)
-    if asked.get("type") == "json_schema":
-        return outputs(mapping(asked.get("json_schema")).get("schema"), notes)
-    if given and given != "text" and asked.get("type") != "text":
-        notes.append(f"The response format {said(given)} was left out: declare outputs instead.")
-    return {}
+    def _piece(self, part: str | Variable) -> str:
+        if isinstance(part, Variable):
+            return f"{{{{ {self.variables[part.name]} }}}}"
+        if self.has_variables:
+            self.notes += [f"{said(each)} is no variable and stays as text." for each in _ALMOST.findall(part)]
+        return literal(part)
 
+    def role(self, given: object, number: int) -> str:
+        """The role of a message as we call it."""
+        role = str(given).lower()
+        if role in ROLES:
+            return role
+        known = _ROLE_NAMES.get(role, "user")
+        self.notes.append(f"Message {number} had the role {said(given)}, which became {known}.")
+        return known
 
-def tools(given: object, notes: list[str]) -> dict[str, Any]:
-    """The front matter of the tools of a chat completion, or of the names of tools that are defined elsewhere."""
-    made: list[dict[str, Any]] = []
-    for each in items(given):
-        if isinstance(each, str):
-            made.append({"name": each, "kind": "function"})
-            notes.append(f"The tool {each} is named and not defined here: add its description and parameters.")
-        elif function := mapping(mapping(each).get("function")):
-            known = {key: function[key] for key in ("name", "description", "parameters", "strict") if key in function}
-            made.append({"name": str(known.get("name", "")), "kind": "function", **known})
-        else:
-            notes.append(f"A tool that is no function was left out: {said(each)}.")
-    return {"tools": made} if made else {}
+    def message(self, message: Mapping[str, Any], number: int) -> str:
+        """The lines of one message."""
+        role = self.role(message.get("role"), number)
+        content = message.get("content")
+        if isinstance(content, str):
+            return chat(role, self.text(content))
+        pieces = [self._part(mapping(part), role, number) for part in items(content)]
+        return chat(role, "\n".join(piece for piece in pieces if piece is not None))
 
+    def _part(self, part: Mapping[str, Any], role: str, number: int) -> str | None:
+        if isinstance(text := part.get("text"), str):
+            return self.text(text)
+        kind = {"image_url": "image", "file": "file"}.get(str(part.get("type")))
+        if kind is None or role != "user":
+            what = said(part.get("type", part))
+            self.notes.append(f"A part of message {number} is no text and was left out: {what}.")
+            return None
+        name = self.variables.free(kind)
+        self.variables.own.append(name)
+        self.inputs[name] = {"kind": kind}
+        self.notes.append(f"The {kind} of message {number} is the input {name} now.")
+        return f"{{{{ {name} }}}}"
 
-# --- messages --------------------------------------------------------------------------------------------------------
+    def thread(self, name: str) -> str:
+        """The place of messages that are given."""
+        self.inputs[self.variables[name]] = {"kind": "thread"}
+        return f"\n{{{{ {self.variables[name]} }}}}\n"
 
-_ROLE_NAMES = {"model": "assistant", "ai": "assistant", "human": "user"}
+    # Declarations.
 
+    def properties(self, schema: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
+        """The properties of a JSON schema as Prompty declares inputs and outputs."""
+        needed = items(schema.get("required"))
+        made = {}
+        for name, inner in mapping(schema.get("properties")).items():
+            made[name] = self._property(mapping(inner), f"{where}.{name}")
+            if name not in needed:
+                made[name]["required"] = False
+        return made
 
-def role_of(given: object, number: int, notes: list[str]) -> str:
-    """The role of a message as we call it."""
-    role = str(given).lower()
-    if role in ROLES:
-        return role
-    known = _ROLE_NAMES.get(role, "user")
-    notes.append(f"Message {number} had the role {said(given)}, which became {known}.")
-    return known
+    def _property(self, schema: Mapping[str, Any], where: str) -> dict[str, Any]:
+        given = schema.get("type")
+        types = [str(each) for each in (given if isinstance(given, list) else [given]) if each]
+        kind = next((each for each in types if each != "null"), "object" if "properties" in schema else "string")
+        made: dict[str, Any] = {"kind": SCHEMA_KINDS.get(kind, kind)}
+        if "null" in types:
+            made["required"] = False
+        if description := schema.get("description"):
+            made["description"] = str(description)
+        if isinstance(enum := schema.get("enum"), list):
+            made["enumValues"] = enum
+        if "items" in schema:
+            made["items"] = self._property(mapping(schema["items"]), f"{where}[]")
+        if "properties" in schema:
+            made["properties"] = self.properties(schema, where)
+        if "default" in schema:
+            made["default"] = schema["default"]
+        if lost := [key for key in schema if key not in _SCHEMA_KEYS]:
+            self.notes.append(f"The schema of {where} says more than a declaration can: {listed(lost)}.")
+        return made
+
+    def outputs(self, schema: object) -> dict[str, Any]:
+        """The front matter of the outputs that a JSON schema asks for."""
+        made = self.properties(mapping(schema), "the output")
+        if schema and not made:
+            self.notes.append("The schema of the output is no object with properties and was left out.")
+        return {"outputs": made} if made else {}
+
+    def answer_format(self, given: object) -> dict[str, Any]:
+        """The front matter of the outputs that `response_format` asks for."""
+        asked = mapping(given)
+        if asked.get("type") == "json_schema":
+            return self.outputs(mapping(asked.get("json_schema")).get("schema"))
+        if given and given != "text" and asked.get("type") != "text":
+            self.notes.append(f"The response format {said(given)} was left out: declare outputs instead.")
+        return {}
+
+    def tools(self, given: object) -> dict[str, Any]:
+        """The front matter of the tools of a chat completion, or of the names of tools that are defined elsewhere."""
+        made: list[dict[str, Any]] = []
+        for each in items(given):
+            if isinstance(each, str):
+                made.append({"name": each, "kind": "function"})
+                self.notes.append(f"The tool {each} is named and not defined here: add its description and parameters.")
+            elif function := mapping(mapping(each).get("function")):
+                keys = ("name", "description", "parameters", "strict")
+                known = {key: function[key] for key in keys if key in function}
+                made.append({"name": str(known.get("name", "")), "kind": "function", **known})
+            else:
+                self.notes.append(f"A tool that is no function was left out: {said(each)}.")
+        return {"tools": made} if made else {}
 
 
 def messages_of(given: object, where: str) -> list[Mapping[str, Any]]:

@@ -11,17 +11,14 @@ from jinja2 import nodes
 from pytest_agentops.importing import (
     Exported,
     Found,
+    Reading,
     Sheet,
     dumped,
-    listed,
     mapping,
     model,
-    outputs,
     plain,
-    properties,
     said,
     stem,
-    tools,
     without,
 )
 from pytest_agentops.importing.handlebars import Handlebars
@@ -33,44 +30,33 @@ _KEYS = frozenset("name model config input output tools description metadata".sp
 
 
 def read(text: str, path: str) -> Iterator[Found]:
-    """The prompt in this file; one whose name begins with an underscore is a partial.
-
-    Raises:
-        PromptSyntaxError: its front matter is no YAML mapping, or a block is not closed.
-    """
+    """The prompt in this file; one whose name begins with an underscore is a partial."""
     sheet = Sheet.of(text, path)
     given = sheet.front_matter
     partial = stem(path).startswith("_")
-    made = Handlebars(path, sheet.line)
-    notes: list[str] = []
-    declared = _inputs(mapping(given.get("input")), notes)
-    body = made.body(sheet.body, roles="none" if partial else "helper")
-    inputs = {made.variables[key]: value for key, value in declared.items()}
+    reading = Handlebars(path, sheet.line)
+    declared = _inputs(mapping(given.get("input")), reading)
+    body = reading.body(sheet.body, roles="none" if partial else "helper")
+    inputs = {reading.variables[key]: value for key, value in declared.items()}
     # That a text is an image or a thread shows only where the body uses it.
-    inputs |= {key: {**inputs.get(key, {}), **value} for key, value in made.inputs.items()}
+    reading.inputs = inputs | {key: {**inputs.get(key, {}), **value} for key, value in reading.inputs.items()}
     output = mapping(given.get("output"))
     front_matter = {
         **{key: given[key] for key in ("description", "metadata") if given.get(key)},
         **model(given.get("model"), mapping(given.get("config")), provider=True),
-        **outputs(_picoschema(output.get("schema"), notes), notes),
-        **tools(given.get("tools"), notes),
+        **reading.outputs(_picoschema(output.get("schema"), reading.notes)),
+        **reading.tools(given.get("tools")),
     }
     wanted = output.get("format")
     if wanted not in (None, "text", "json") or (wanted and "schema" not in output):
-        notes.append(f"The output format {said(wanted)} was left out: declare outputs instead.")
-    if lost := given.keys() - _KEYS:
-        notes.append(f"These keys were left out: {listed(sorted(lost))}.")
-    yield Found(
-        str(given.get("name") or (f"_shared/{stem(path).strip('_')}" if partial else stem(path))),
-        body,
-        front_matter=front_matter,
-        inputs=inputs,
-        notes=(*made.variables.notes, *made.notes, *notes),
-    )
+        reading.notes.append(f"The output format {said(wanted)} was left out: declare outputs instead.")
+    reading.left_out(given.keys() - _KEYS)
+    own = f"_shared/{stem(path).strip('_')}" if partial else stem(path)
+    yield reading.found(given.get("name") or own, body, front_matter)
 
 
-def _inputs(given: Mapping[str, Any], notes: list[str]) -> dict[str, dict[str, Any]]:
-    inputs = properties(mapping(_picoschema(given.get("schema"), notes)), "the input", notes)
+def _inputs(given: Mapping[str, Any], reading: Reading) -> dict[str, dict[str, Any]]:
+    inputs = reading.properties(mapping(_picoschema(given.get("schema"), reading.notes)), "the input")
     for name, value in mapping(given.get("default")).items():
         inputs[name] = {"kind": kind_of(value), **inputs.get(name, {}), "default": value}
     for declaration in inputs.values():
@@ -125,28 +111,25 @@ def _pico_property(kind: str, about: str, value: object, notes: list[str]) -> di
 
 
 def write(prompt: Prompt) -> Exported:
-    """The prompt as dotprompt reads it.
-
-    Raises:
-        PromptError: its body does more than Handlebars can say.
-    """
+    """The prompt as dotprompt reads it."""
     writer = _Writer(prompt, [])
     body = writer.body()
     options = mapping(prompt.model.get("options"))
     inputs = {name: each for name, each in prompt.inputs.items() if each.kind != "thread"}
     defaults = {name: each.default for name, each in prompt.inputs.items() if each.default is not None}
     schema = object_schema(tuple(inputs.values()), strict=False)
-    front_matter = {
+    front_matter: dict[str, Any] = {
         "name": prompt.name,
         "description": prompt.description,
         "model": served(prompt),
         "config": {**without(options, "additionalProperties"), **mapping(options.get("additionalProperties"))},
-        "input": {"schema": schema, **({"default": defaults} if defaults else {})} if prompt.inputs else {},
-        "output": {"format": "json", "schema": object_schema(tuple(prompt.outputs.values()), strict=False)}
-        if prompt.outputs
-        else {},
-        "tools": [tool.name for tool in prompt.tools],
     }
+    if prompt.inputs:
+        front_matter["input"] = {"schema": schema, **({"default": defaults} if defaults else {})}
+    if prompt.outputs:
+        outputs = object_schema(tuple(prompt.outputs.values()), strict=False)
+        front_matter["output"] = {"format": "json", "schema": outputs}
+    front_matter["tools"] = [tool.name for tool in prompt.tools]
     if prompt.tools:
         writer.notes.append("The tools are only named: define them where the prompt is used.")
     told = plain({key: value for key, value in front_matter.items() if value}, prompt.path)

@@ -8,21 +8,18 @@ from typing import Any
 from pytest_agentops.importing import (
     Exported,
     Found,
-    answer_format,
+    Reading,
     as_json,
-    chat,
     dumped,
     items,
-    listed,
     loaded_yaml,
     mapping,
     messages_of,
     model,
-    outputs,
     stem,
     unknown,
 )
-from pytest_agentops.importing.messages import Reading, lost_defaults, plainly, request_of, served
+from pytest_agentops.importing.messages import lost_defaults, plainly, request_of, served
 from pytest_agentops.prompt import Prompt
 
 _KEYS = frozenset(
@@ -31,53 +28,32 @@ _KEYS = frozenset(
 
 
 def read(text: str, path: str) -> Iterator[Found]:
-    """The prompt in this file.
-
-    Raises:
-        PromptError: it holds none.
-        PromptSyntaxError: it is no YAML, or its messages are none.
-    """
+    """The prompt in this file."""
     data = loaded_yaml(text, path)
     if not isinstance(data, Mapping) or "messages" not in data:
         raise unknown(path, data)
     reading = Reading()
-    notes = reading.notes
-    body = chat(
-        [reading.message(message, number) for number, message in enumerate(messages_of(data["messages"], path), 1)]
-    )
+    messages = messages_of(data["messages"], path)
+    body = "".join(reading.message(message, number) for number, message in enumerate(messages, 1))
     front_matter = model(data.get("model"), mapping(data.get("modelParameters")), provider=True)
     if description := data.get("description"):
         front_matter["description"] = str(description)
-    front_matter |= _outputs(data, path, notes)
-    for key in ("testData", "evaluators"):
-        if rows := items(data.get(key)):
-            notes.append(f"{key} was left out ({len(rows)} in all): write tests for it.")
-    if lost := data.keys() - _KEYS:
-        notes.append(f"These keys were left out: {listed(sorted(lost))}.")
-    yield Found(
-        str(data.get("name") or stem(path)),
-        body,
-        front_matter=front_matter,
-        inputs=reading.inputs,
-        notes=(*reading.variables.notes, *notes),
-    )
-
-
-def _outputs(data: Mapping[str, Any], path: str, notes: list[str]) -> dict[str, Any]:
     schema = data.get("jsonSchema")
     if isinstance(schema, str):
         schema = loaded_yaml(schema, f"{path}, jsonSchema")  # JSON is YAML, and some write it without quotes.
     if schema:
-        return outputs(mapping(schema).get("schema") or schema, notes)
-    return answer_format(data.get("responseFormat"), notes)
+        front_matter |= reading.outputs(mapping(schema).get("schema") or schema)
+    else:
+        front_matter |= reading.answer_format(data.get("responseFormat"))
+    for key in ("testData", "evaluators"):
+        if rows := items(data.get(key)):
+            reading.notes.append(f"{key} was left out ({len(rows)} in all): write tests for it.")
+    reading.left_out(data.keys() - _KEYS)
+    yield reading.found(data.get("name") or stem(path), body, front_matter)
 
 
 def write(prompt: Prompt) -> Exported:
-    """The prompt as GitHub Models reads it.
-
-    Raises:
-        PromptError: its body does more than put inputs in their place.
-    """
+    """The prompt as GitHub Models reads it."""
     messages, notes = plainly(prompt, "github")
     options = mapping(prompt.model.get("options"))
     names = {"maxOutputTokens": "maxTokens", "stopSequences": "stop"}

@@ -6,21 +6,20 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Literal
 
 from pytest_agentops.errors import PromptSyntaxError
 from pytest_agentops.importing import (
     RESERVED,
-    Variables,
+    Reading,
+    RoleMark,
     folder_name,
     guarded,
     identifier,
     literal,
-    role_of,
     said,
     unique,
 )
-from pytest_agentops.importing.messages import RoleMark
 
 _TAG = re.compile(
     r"(?P<slashes>\\*)(?P<tag>"
@@ -85,15 +84,13 @@ class _Scope:
         return [name for name in (self.this, self.key) if name] + (self.parent.taken if self.parent else [])
 
 
-class Handlebars:
-    """Translates one body; gathers the variables, the inputs of special kinds and what could not be translated."""
+class Handlebars(Reading):
+    """Translates one body; what could not be translated is noted."""
 
     def __init__(self, path: str, line: int) -> None:
+        super().__init__()
         self.path = path
         self.line = line
-        self.variables = Variables()
-        self.inputs: dict[str, dict[str, Any]] = {}
-        self.notes: list[str] = []
 
     def body(self, text: str, *, roles: Literal["helper", "written", "none"]) -> str:
         """The body in Jinja2; its roles are those of the helper `role`, or lines of the text, or there are none.
@@ -258,10 +255,9 @@ class Handlebars:
         if tag.kind == "partial":
             return self._partial(name, arguments, scope)
         if name == "role" and len(arguments) == 1 and arguments[0][0] in "\"'":
-            return [RoleMark(role_of(arguments[0][1:-1], tag.line, self.notes))]
+            return [RoleMark(self.role(arguments[0][1:-1], tag.line))]
         if name == "history" and not arguments:
-            self.inputs[self.variables[name]] = {"kind": "thread"}
-            return [f"\n{{{{ {self.variables[name]} }}}}\n"]
+            return [self.thread(name)]
         if name == "media":
             return self._media(arguments, scope)
         if name == "json" and arguments:

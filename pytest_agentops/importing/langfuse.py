@@ -10,33 +10,26 @@ from pytest_agentops.errors import PromptError
 from pytest_agentops.importing import (
     Exported,
     Found,
-    answer_format,
+    Reading,
     as_json,
-    chat,
-    is_option,
     items,
     listed,
     loaded_json,
     mapping,
     messages_of,
     model,
+    option,
     said,
     stem,
-    tools,
     unknown,
     without,
 )
-from pytest_agentops.importing.messages import Message, Reading, lost_defaults, plainly, request_of
+from pytest_agentops.importing.messages import Message, lost_defaults, plainly, request_of
 from pytest_agentops.prompt import Prompt
 
 
 def read(text: str, path: str) -> Iterator[Found]:
-    """The newest version of each prompt.
-
-    Raises:
-        PromptError: there is none.
-        PromptSyntaxError: it is no JSON.
-    """
+    """The newest version of each prompt."""
     for name, versions in _versions(loaded_json(text, path), path).items():
         newest, *others = sorted(versions, key=_number, reverse=True)
         found = _prompt(newest, name, path)
@@ -81,22 +74,14 @@ def _prompt(entry: Mapping[str, Any], name: str, path: str) -> Found:
         body = reading.text(entry["prompt"])
     else:
         body = "".join(_body(messages_of(entry["prompt"], f"{path}, {name}"), reading))
-    front_matter = _front_matter(mapping(entry.get("config")), reading.notes)
+    front_matter = _front_matter(mapping(entry.get("config")), reading)
     if tags := items(entry.get("tags")):
         front_matter["metadata"] = {"tags": tags, **front_matter.get("metadata", {})}
     number = _number(entry)
-    pointed = (
-        f"Label {label} pointed at version {number}." for label in items(entry.get("labels")) if label != "latest"
-    )
-    return Found(
-        name,
-        body,
-        version=f"{number}.0.0",
-        front_matter=front_matter,
-        inputs=reading.inputs,
-        origin=f"{said(name)} version {number}",
-        notes=(*reading.variables.notes, *reading.notes, *pointed),
-    )
+    labels = (label for label in items(entry.get("labels")) if label != "latest")
+    pointed = (f"Label {label} pointed at version {number}." for label in labels)
+    origin = f"{said(name)} version {number}"
+    return reading.found(name, body, front_matter, *pointed, version=f"{number}.0.0", origin=origin)
 
 
 def _body(messages: Iterable[Mapping[str, Any]], reading: Reading) -> Iterator[str]:
@@ -104,28 +89,24 @@ def _body(messages: Iterable[Mapping[str, Any]], reading: Reading) -> Iterator[s
         if message.get("type") == "placeholder":
             yield reading.thread(str(message.get("name") or "history"))
         else:
-            yield chat([reading.message(message, number)])
+            yield reading.message(message, number)
 
 
-def _front_matter(config: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
-    options = {key: value for key, value in config.items() if is_option(key)}
+def _front_matter(config: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
+    options = {key: value for key, value in config.items() if option(key)}
     others = without(config, "model", "tools", "response_format", *options)
     if others:
-        notes.append(f"What the configuration says besides the model is in metadata: {listed(others)}.")
+        reading.notes.append(f"What the configuration says besides the model is in metadata: {listed(others)}.")
     return {
         **model(config.get("model"), options),
-        **answer_format(config.get("response_format"), notes),
-        **tools(config.get("tools"), notes),
+        **reading.answer_format(config.get("response_format")),
+        **reading.tools(config.get("tools")),
         **({"metadata": {"config": others}} if others else {}),
     }
 
 
 def write(prompt: Prompt) -> Exported:
-    """The prompt as Langfuse's API takes it.
-
-    Raises:
-        PromptError: its body does more than put inputs in their place.
-    """
+    """The prompt as Langfuse's API takes it."""
     messages, notes = plainly(prompt, "langfuse")
     text = len(messages) == 1 and not messages[0].role
     metadata = mapping(prompt.front_matter.get("metadata"))

@@ -1,104 +1,20 @@
-"""Messages that only put variables in their place: those of Langfuse, GitHub Models and requests, there and back."""
+"""Prompts whose messages only put inputs in their place, as Langfuse, GitHub Models and requests can say them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from jinja2 import nodes
 
-from pytest_agentops.body import FRONT_MATTER, ROLE_MARKER, partial_body
+from pytest_agentops.body import FRONT_MATTER, partial_body, with_role_calls
 from pytest_agentops.errors import PromptError
-from pytest_agentops.importing import Variables, guarded, literal, mapping, parsed_body, role_of, said, unique
+from pytest_agentops.importing import RoleMark, Variable, parsed_body, parts, said
 from pytest_agentops.kinds import RICH, object_schema
 from pytest_agentops.prompt import Prompt
 from pytest_agentops.requests import chat_request
-
-_VARIABLE = re.compile(r"(?<!\{)\{\{\s*([^\W\d][\w.\-]*(?:[ ]+[\w.\-]+)*)\s*\}\}(?!\})")
-_ALMOST = re.compile(r"\{\{.{0,60}?\}\}", re.DOTALL)
-
-
-@dataclass(frozen=True)
-class Variable:
-    """Where a variable stands in a text."""
-
-    name: str
-
-
-@dataclass(frozen=True)
-class RoleMark:
-    """Where a message begins; the empty role ends the last one."""
-
-    role: str
-
-
-# --- there -----------------------------------------------------------------------------------------------------------
-
-
-def parts(text: str) -> list[str | Variable]:
-    """A text of another tool as its literal stretches and its variables."""
-    # What the pattern's group found stands at every second place.
-    return [Variable(each) if index % 2 else each for index, each in enumerate(_VARIABLE.split(text)) if each]
-
-
-def from_mustache(text: str, variables: Variables, notes: list[str]) -> str:
-    """The text in Jinja2."""
-    made = []
-    for part in parts(text):
-        if isinstance(part, Variable):
-            made.append(f"{{{{ {variables[part.name]} }}}}")
-        else:
-            notes += [f"{said(found)} is no variable and stays as text." for found in _ALMOST.findall(part)]
-            made.append(literal(part))
-    return "".join(made)
-
-
-class Reading:
-    """Reads the messages of one prompt; gathers variables, inputs of special kinds and notes."""
-
-    def __init__(self, to_jinja: Callable[[str, Variables, list[str]], str] = from_mustache) -> None:
-        self.to_jinja = to_jinja
-        self.variables = Variables()
-        self.inputs: dict[str, dict[str, Any]] = {}
-        self.notes: list[str] = []
-
-    def message(self, message: Mapping[str, Any], number: int) -> tuple[str, str]:
-        """The role of a message, and its text in Jinja2."""
-        role = role_of(message.get("role"), number, self.notes)
-        content = message.get("content")
-        if isinstance(content, str):
-            return role, self.text(content)
-        pieces = [self._part(mapping(part), role, number) for part in content] if isinstance(content, list) else []
-        return role, guarded("\n".join(piece for piece in pieces if piece is not None))
-
-    def text(self, text: str) -> str:
-        """The text in Jinja2, in which no line is a role."""
-        return guarded(self.to_jinja(text, self.variables, self.notes))
-
-    def _part(self, part: Mapping[str, Any], role: str, number: int) -> str | None:
-        if isinstance(text := part.get("text"), str):
-            return self.to_jinja(text, self.variables, self.notes)
-        kind = {"image_url": "image", "file": "file"}.get(str(part.get("type")))
-        if kind is None or role != "user":
-            self.notes.append(
-                f"A part of message {number} is no text and was left out: {said(part.get('type', part))}."
-            )
-            return None
-        name = unique(kind, (*self.variables.values(), *self.inputs), "_")
-        self.inputs[name] = {"kind": kind}
-        self.notes.append(f"The {kind} of message {number} is the input {name} now.")
-        return f"{{{{ {name} }}}}"
-
-    def thread(self, name: str) -> str:
-        """The place of messages that are given."""
-        thread = self.variables[name]
-        self.inputs[thread] = {"kind": "thread"}
-        return f"\n{{{{ {thread} }}}}\n"
-
-
-# --- and back --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -152,10 +68,7 @@ def _says_something(inside: Sequence[str | Variable]) -> bool:
 def tree_of(prompt: Prompt) -> nodes.Template:
     """The body as Jinja2 reads it, in which a role is a call of `__role`, on the line where it stands."""
 
-    def call(found: re.Match[str]) -> str:
-        return f"{{{{ __role('{found['role'].lower()}') }}}}" if found["role"] else found[0]
-
-    return parsed_body(ROLE_MARKER.sub(call, prompt.body), prompt.path, prompt.body_line)
+    return parsed_body(with_role_calls(prompt.body), prompt.path, prompt.body_line)
 
 
 def _plain_parts(node: nodes.Node, prompt: Prompt, to: str, notes: list[str]) -> Iterator[str | Variable | RoleMark]:

@@ -7,7 +7,6 @@ import json
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -81,7 +80,7 @@ def _scaffold(id_: str, where: Sequence[PromptUse]) -> Found:
     ]
     return Found(
         id_,
-        chat([("system", f"Paste the instructions of {id_}{f', version {newest}' if newest else ''} here.")]),
+        chat("system", f"Paste the instructions of {id_}{f', version {newest}' if newest else ''} here."),
         version=semantic(newest),
         inputs=inputs,
         origin=id_,
@@ -178,79 +177,36 @@ def _is_stored(value: object) -> bool:
 
 # --- JavaScript and TypeScript ---------------------------------------------------------------------------------------
 
-_TOKEN = re.compile(
-    r"(?P<skipped>//[^\n]*|/\*.*?\*/)"
-    r"|(?P<string>\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'|`(?:\\.|[^`\\])*`)"
-    r"|(?P<word>[\w$]+)"
-    r"|(?P<sign>[^\s\w$])",
-    re.DOTALL,
-)
-
-
-@dataclass
-class _Braces:
-    """What stands between two braces, brackets or parentheses, as members where they look like some."""
-
-    start: int
-    """Where it begins in the source."""
-    members: dict[str, list[re.Match[str] | _Braces]] = field(default_factory=dict)
-    open: list[re.Match[str] | _Braces] = field(default_factory=list)
-    """What was met since the last comma."""
-
-    def end_member(self) -> None:
-        name, value = self.open[0] if self.open else None, self.open[1:]
-        if isinstance(name, re.Match) and not name["sign"]:
-            # A shorthand such as `{ city }` has its own name as value.
-            if not value and name["word"]:
-                self.members[name[0]] = [name]
-            elif len(value) > 1 and isinstance(value[0], re.Match) and value[0][0] == ":":
-                self.members[name[0].strip("\"'`")] = value[1:]
-        self.open = []
+_TEXTS = re.compile(r"//[^\n]*|/\*.*?\*/|\"(?:\\.|[^\"\\\n])*+\"|'(?:\\.|[^'\\\n])*+'|`(?:\\.|[^`\\])*+`", re.DOTALL)
+_INNERMOST = r"\{[^{}]*+\}"
+_INNER = rf"\{{(?:[^{{}}]|{_INNERMOST})*+\}}"
+_OBJECT = re.compile(rf"(?=(\{{(?:[^{{}}]|{_INNER})*+\}}))")
+"""An object with variables that are objects, and no deeper one; those around it are no prompts."""
+_MEMBER = re.compile(rf"[{{,]\s*[\"'`]?([\w$]+)[\"'`]?\s*(?::((?:[^{{}},]|{_INNER})*+))?(?=[,}}])")
 
 
 def _in_javascript(text: str, path: str) -> Iterator[PromptUse]:
-    tokens = [token for token in _TOKEN.finditer(text) if not token["skipped"]]
-    constants = {
-        name[0]: value[0][1:-1]
-        for name, sign, value in zip(tokens, tokens[1:], tokens[2:], strict=False)
-        if sign[0] == "=" and value["string"]
-    }
-    stack = [_Braces(0)]
-    for token in tokens:
-        sign = token["sign"] or ""
-        if sign and sign in "{[(":
-            stack.append(_Braces(token.start()))
-        elif sign and sign in "}])" and len(stack) > 1:
-            closed = stack.pop()
-            closed.end_member()
-            stack[-1].open.append(closed)
-            if sign == "}" and (id_ := _value(closed.members.get("id"), constants, _STORED)):
-                version = _value(closed.members.get("version"), constants, re.compile(r"[\w.-]+"))
-                yield PromptUse(id_, version, _kinds(closed, text), path, text.count("\n", 0, closed.start) + 1)
-        elif sign == ",":
-            stack[-1].end_member()
-        else:
-            stack[-1].open.append(token)
+    source = _TEXTS.sub(_quiet, text)
+    constants = dict(re.findall(r"(?<![\w$])([\w$]++)\s*+(?::\s*+\w++\s*+)?=\s*+[\"'`]([\w.-]++)[\"'`]", source))
+    for found in _OBJECT.finditer(source):
+        members = _members(found[1])
+        if id_ := _value(members.get("id", ""), constants, _STORED):
+            version = _value(members.get("version", ""), constants, re.compile(r"\d[\w.-]*"))
+            values = _members(members.get("variables", "").strip())
+            kinds = {name: _kind(name, value) for name, value in values.items()}
+            yield PromptUse(id_, version, kinds, path, source.count("\n", 0, found.start()) + 1)
 
 
-def _value(
-    given: Sequence[re.Match[str] | _Braces] | None, constants: Mapping[str, str], wanted: re.Pattern[str]
-) -> str | None:
-    for token in given or ():
-        if isinstance(token, re.Match):
-            value = (
-                token[0][1:-1] if token["string"] else token[0] if token[0].isdigit() else constants.get(token[0], "")
-            )
-            if wanted.fullmatch(value):
-                return value
-    return None
+def _quiet(found: re.Match[str]) -> str:
+    """The same stretch of source without a comment, or without what means something outside of a text."""
+    return re.sub(r"[^\n]" if found[0].startswith("/") else "[{},]", " ", found[0])
 
 
-def _kinds(braces: _Braces, text: str) -> dict[str, str]:
-    variables = next((each for each in braces.members.get("variables", ()) if isinstance(each, _Braces)), _Braces(0))
-    kinds = {}
-    for name, (first, *_) in variables.members.items():
-        start = first.start if isinstance(first, _Braces) else first.start()
-        # A value names its type soon: `{ type: "input_image", image_url: url }`.
-        kinds[name] = _kind(name, text[start : start + 40] if isinstance(first, _Braces) else "")
-    return kinds
+def _members(source: str) -> dict[str, str]:
+    """The values of an object by name; a shorthand such as `{ city }` has an empty one."""
+    return {found[1]: found[2] or "" for found in _MEMBER.finditer(source)}
+
+
+def _value(source: str, constants: Mapping[str, str], wanted: re.Pattern[str]) -> str | None:
+    words: list[str] = re.findall(r"[\w$.-]+", source)
+    return next((value for word in words if wanted.fullmatch(value := constants.get(word, word))), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from jinja2 import nodes
@@ -11,8 +12,8 @@ from pytest_agentops.importing import (
     SCHEMA_KINDS,
     Exported,
     Found,
+    Reading,
     Sheet,
-    answer_format,
     listed,
     mapping,
     model,
@@ -20,7 +21,6 @@ from pytest_agentops.importing import (
     said,
     semantic,
     stem,
-    tools,
     without,
 )
 from pytest_agentops.importing.handlebars import Handlebars
@@ -35,34 +35,22 @@ _OLD_KEYS = {"type": "kind", "sample": "example", "enum": "enumValues"}
 
 
 def read(text: str, path: str) -> Iterator[Found]:
-    """The prompt in this file; one that is of the second edition stays as it is written.
-
-    Raises:
-        PromptSyntaxError: its front matter is no YAML mapping, or its body no Jinja2.
-    """
+    """The prompt in this file; one that is of the second edition stays as it is written."""
     sheet = Sheet.of(text, path)
     given, body = sheet.front_matter, sheet.body
-    notes: list[str] = []
-    front_matter, inputs, changed = _second_edition(given, notes)
+    reading = Handlebars(path, sheet.line)
+    front_matter, inputs, changed = _second_edition(given, reading)
     if _engine(given) == "mustache":
-        made = Handlebars(path, sheet.line)
-        body, changed = made.body(body, roles="written"), True
+        body, changed = reading.body(body, roles="written"), True
         del front_matter["template"]
-        inputs = {made.variables[name]: value for name, value in inputs.items()}
-        notes = [*made.variables.notes, *notes, *made.notes]
+        inputs = {reading.variables[name]: value for name, value in inputs.items()}
     else:
         parsed_body(body, path, sheet.line)
+    reading.inputs |= inputs
     version = semantic(given.get("version", mapping(given.get("metadata")).get("version")))
     changed = changed or ("version" in given and version != str(given["version"]))
-    yield Found(
-        str(given.get("name") or stem(path)),
-        body,
-        version=version,
-        front_matter=front_matter if changed else given,
-        inputs=inputs,
-        notes=tuple(notes),
-        verbatim=None if changed else text,
-    )
+    found = reading.found(given.get("name") or stem(path), body, front_matter if changed else given, version=version)
+    yield found if changed else replace(found, verbatim=text)
 
 
 def _engine(front_matter: Mapping[str, Any]) -> str:
@@ -74,28 +62,28 @@ def _engine(front_matter: Mapping[str, Any]) -> str:
 
 
 def _second_edition(
-    given: Mapping[str, Any], notes: list[str]
+    given: Mapping[str, Any], reading: Reading
 ) -> tuple[dict[str, Any], dict[str, dict[str, Any]], bool]:
     """Front matter as Prompty v2 writes it, the inputs it declares, and whether anything had to change."""
     front_matter = without(given, "name", "version", *_SCHEMAS, *_MOVED)
-    inputs, changed = _declared(given.get("inputs") or given.get("inputSchema"), notes)
-    outputs, outputs_changed = _declared(given.get("outputs") or given.get("outputSchema"), notes)
+    inputs, changed = _declared(given.get("inputs") or given.get("inputSchema"), reading)
+    outputs, outputs_changed = _declared(given.get("outputs") or given.get("outputSchema"), reading)
     front_matter |= {"outputs": outputs} if outputs else {}
     old_model = mapping(given.get("model"))
     if {"configuration", "parameters", "api"} & old_model.keys():
-        front_matter = {**front_matter, "model": None, **_first_model(old_model, notes)}
+        front_matter = {**front_matter, "model": None, **_first_model(old_model, reading)}
         changed = True
     for name, value in mapping(given.get("sample")).items():
         inputs[name] = {"kind": kind_of(value), **inputs.get(name, {}), "example": value}
     if (sample := given.get("sample")) and not isinstance(sample, Mapping):
-        notes.append(f"The sample {said(sample)} was left out.")
+        reading.notes.append(f"The sample {said(sample)} was left out.")
     if about := {key: given[key] for key in ("authors", "tags") if key in given}:
         front_matter["metadata"] = {**about, **mapping(given.get("metadata"))}
-    notes += [f"{key} was left out." for key in _LEFT_OUT if key in given]
+    reading.notes += [f"{key} was left out." for key in _LEFT_OUT if key in given]
     return front_matter, inputs, changed or outputs_changed or any(key in given for key in _MOVED)
 
 
-def _declared(given: object, notes: list[str]) -> tuple[dict[str, dict[str, Any]], bool]:
+def _declared(given: object, reading: Reading) -> tuple[dict[str, dict[str, Any]], bool]:
     """Inputs or outputs by name, and whether they had to be written anew."""
     # Drafts of the second edition wrapped the list in `properties`.
     wrapped = mapping(given).get("properties")
@@ -104,13 +92,13 @@ def _declared(given: object, notes: list[str]) -> tuple[dict[str, dict[str, Any]
     if isinstance(given, list):
         named = {str(each["name"]): without(each, "name") for each in map(mapping, given) if each.get("name")}
         if len(named) < len(given):
-            notes.append("A declaration without a name, or a second one of the same name, was left out.")
-    made = {name: _declaration(name, value, notes) for name, value in mapping(named).items()}
+            reading.notes.append("A declaration without a name, or a second one of the same name, was left out.")
+    made = {name: _declaration(name, value, reading) for name, value in mapping(named).items()}
     kept = all(value in (made[name], made[name]["kind"]) for name, value in mapping(named).items())
     return made, isinstance(given, list) or (given is not None and not isinstance(given, Mapping)) or not kept
 
 
-def _declaration(name: str, given: object, notes: list[str]) -> dict[str, Any]:
+def _declaration(name: str, given: object, reading: Reading) -> dict[str, Any]:
     if isinstance(given, str) and given in (*KINDS, *SCHEMA_KINDS):
         return {"kind": SCHEMA_KINDS.get(given, given)}
     if not isinstance(given, Mapping) or (given and not {*KEYS, *_OLD_KEYS} & given.keys()):
@@ -118,11 +106,11 @@ def _declaration(name: str, given: object, notes: list[str]) -> dict[str, Any]:
     renamed = {_OLD_KEYS.get(str(key), str(key)): value for key, value in given.items()}
     kind = str(renamed.get("kind") or kind_of(renamed.get("default")))
     if lost := [key for key in renamed if key not in KEYS]:
-        notes.append(f"The declaration of {name} lost {listed(lost)}.")
+        reading.notes.append(f"The declaration of {name} lost {listed(lost)}.")
     return {"kind": SCHEMA_KINDS.get(kind, kind), **without(renamed, "kind", *lost)}
 
 
-def _first_model(given: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+def _first_model(given: Mapping[str, Any], reading: Reading) -> dict[str, Any]:
     configuration, parameters = mapping(given.get("configuration")), mapping(given.get("parameters"))
     naming = ("azure_deployment", "deployment", "name", "model")
     name = next((configuration[key] for key in naming if configuration.get(key)), None)
@@ -132,11 +120,11 @@ def _first_model(given: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
     if (api := given.get("api")) and made:
         made["model"]["apiType"] = api
     if lost := [key for key in configuration if key not in (*naming, "type")]:
-        notes.append(f"Where the model is reached is for the application to say: left out {listed(lost)}.")
+        reading.notes.append(f"Where the model is reached is for the application to say: left out {listed(lost)}.")
     return {
         **made,
-        **answer_format(parameters.get("response_format"), notes),
-        **tools(parameters.get("tools"), notes),
+        **reading.answer_format(parameters.get("response_format")),
+        **reading.tools(parameters.get("tools")),
     }
 
 
