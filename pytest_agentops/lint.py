@@ -30,6 +30,7 @@ from pytest_agentops.sandbox import Sandbox, sandbox
 Rule = Literal[
     "syntax", "undeclared-input", "unused-input", "untrusted-in-system", "untrusted-in-tool", "missing-delimiters",
     "dynamic-include", "token-budget", "near-duplicate", "hidden-unicode", "retired-model", "unknown-rule",
+    "misspelt", "name",
 ]  # fmt: skip
 _UNTIDY = ("unused-input", "missing-delimiters", "near-duplicate")
 """Rules whose complaints are not serious."""
@@ -71,6 +72,7 @@ def lint(
     try:
         reading = _Reading.of(file, source)
         found += reading.findings()
+        found += [*_misspelt(file), *_misnamed(file)]
         found += _retired(file, today, models or {})
         found += _over_budget(file, reading.written, tokens, most_tokens)
         files = {"": file, **reading.partials}
@@ -343,6 +345,35 @@ def _spelled(hidden: str) -> str:
 
 
 # --- the model and the budget ----------------------------------------------------------------------------------------
+
+_KEYS = ("name", "version", "description", "model", "inputs", "outputs", "tools", "metadata", "template", "owner")
+_MODEL_KEYS = ("id", "provider", "apiType", "connection", "options")
+_ROLE_LIKE = re.compile(r"^[ \t]*([A-Za-z]{3,12}):[ \t]*$", re.MULTILINE)
+
+
+def _misspelt(file: _File) -> Iterator[_Finding]:
+    """Lines that are nearly role markers, and keys that are nearly those which mean something."""
+    for found in _ROLE_LIKE.finditer(file.body):
+        word = found[1].lower()
+        if word not in ROLES and (near := did_you_mean(word, ROLES)):
+            line = file.body_line + file.body.count("\n", 0, found.start())
+            yield _Finding("misspelt", _Place(line), f"{found[0].strip()} is text and no role{near}")
+    model = file.prompt.front_matter.get("model")
+    keys: list[tuple[tuple[Any, ...], tuple[str, ...]]] = [((key,), _KEYS) for key in file.prompt.front_matter]
+    keys += [(("model", key), _MODEL_KEYS) for key in (model if isinstance(model, Mapping) else ())]
+    for path, known in keys:
+        if isinstance(path[-1], str) and path[-1] not in known and (near := did_you_mean(path[-1], known)):
+            yield _Finding("misspelt", _Place(file.key_line(*path)), f"{'.'.join(path)} means nothing here{near}")
+
+
+def _misnamed(file: _File) -> Iterator[_Finding]:
+    try:
+        file.prompt.check_name()
+    except PromptError:
+        claimed = file.prompt.front_matter.get("name")
+        message = f"it calls itself {claimed!r}, and its place says {file.name!r}; write name: {file.name}"
+        yield _Finding("name", _Place(file.key_line("name")), message)
+
 
 _SOON = timedelta(days=30)
 

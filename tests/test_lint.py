@@ -77,7 +77,7 @@ def test_a_complaint_says_where_and_how_much_it_matters():
 
 def test_a_prompt_in_order_has_no_complaints():
     text = """---
-name: support/agent
+name: p
 version: 1.0.0
 model: {id: gpt-5-mini, provider: openai}
 inputs:
@@ -813,3 +813,25 @@ def test_what_reaches_a_system_message_when_it_is_rendered_was_found(body):
         if each["role"] == "user"
     ):
         assert "missing-delimiters" in rules
+
+
+# --- what is nearly right --------------------------------------------------------------------------------------------
+
+
+def test_a_role_or_a_key_that_is_misspelt_is_told():
+    text = "---\nname: p\nmodle: {id: m}\n---\nsytem:\nBe brief.\nUsers:\nHi\nNote:\nx\n"
+
+    assert said(text) == [
+        "3: misspelt!: modle means nothing here; did you mean 'model'?",
+        "5: misspelt!: sytem: is text and no role; did you mean 'system'?",
+        "7: misspelt!: Users: is text and no role; did you mean 'user'?",
+    ]
+    assert said("---\nmodel: {id: m, option: {temperature: 0}}\nx-team: support\n---\nHi\n") == [
+        "2: misspelt!: model.option means nothing here; did you mean 'options'?",
+    ]
+
+
+def test_a_name_that_is_not_that_of_its_place_is_told():
+    assert said("---\nversion: 1.0.0\nname: q\n---\nHi\n") == [
+        "3: name!: it calls itself 'q', and its place says 'p'; write name: p"
+    ]

@@ -207,3 +207,65 @@ def test_a_stale_recording_says_which_prompt_it_was_made_with(house, tiny_projec
     assert "prompt    made with a 1.2.0; now 1.3.0; 2 words differ in message 0" in run.stdout
     assert "prompt    made with a 1.2.0; now 1.2.0 (not bumped); 2 words differ in message 0" in unbumped.stdout
     assert "to record again: pytest test_it.py::test_it --agentops-record=changed" in run.stdout
+
+
+def test_the_agents_own_repository_gives_the_versions_too(house, tiny_project):
+    tiny_project.write(
+        "shop.py",
+        """
+        from pytest_agentops import PromptRepository
+
+        PROMPTS = PromptRepository("prompts")
+        """,
+    )
+    tiny_project.write(
+        "test_it.py",
+        """
+        import pytest
+        from shop import PROMPTS
+
+        @pytest.mark.agentops(versions={"a": ["1.0.0", "1.1.0"]})
+        def test_it(request):
+            assert PROMPTS["a"].version in request.node.name
+
+        def test_other():
+            assert PROMPTS["a"].version == "1.2.0"
+        """,
+    )
+
+    assert tiny_project.run("-p", "no:randomly").outcomes == {"passed": 3}
+    house.commit("a test")
+    then = tiny_project.run("-p", "no:randomly", "--agentops-ref=HEAD~1", "-k", "other")
+    assert "assert '1.1.0' == '1.2.0'" in then.stdout
+
+
+def test_versions_are_taken_from_the_nearest_marker_that_names_some(house, tiny_project):
+    tiny_project.write(
+        "test_it.py",
+        """
+        import unittest
+        import pytest
+
+        @pytest.mark.agentops(versions={"a": ["1.0.0", "1.1.0"]})
+        class TestIt:
+            @pytest.mark.agentops(record="none")
+            def test_it(self, prompts, request):
+                assert prompts["a"].version in request.node.name
+        """,
+    )
+    assert tiny_project.run().outcomes == {"passed": 2}
+    tiny_project.write(
+        "test_it.py",
+        """
+        import unittest
+        import pytest
+
+        @pytest.mark.agentops(versions={"a": ["1.0.0", "1.1.0"]})
+        class Case(unittest.TestCase):
+            def test_it(self):
+                pass
+        """,
+    )
+    run = tiny_project.run()
+    assert run.exit_code == 4
+    assert "versions= needs a function of pytest's; a unittest.TestCase has none" in run.stdout + run.stderr
