@@ -610,7 +610,7 @@ def test_an_allowance_for_a_rule_that_does_not_exist_is_a_complaint():
         (
             "3: unknown-rule!: lint has no rule 'xyz'; there are: undeclared-input, unused-input, untrusted-in-system, "
             "untrusted-in-tool, missing-delimiters, dynamic-include, token-budget, near-duplicate, hidden-unicode, "
-            "retired-model"
+            "retired-model, misspelt, name"
         ),
         "3: unknown-rule!: the rule 'syntax' cannot be allowed",
     ]
