@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import capture, expectations, load, prompts, replay, startup, suite
+from benchmarks import capture, compare, expectations, load, prompts, replay, startup, suite
 
 BENCHMARKS = {
     "replay": replay,
@@ -14,6 +14,7 @@ BENCHMARKS = {
     "capture": capture,
     "expectations": expectations,
     "prompts": prompts,
+    "compare": compare,
 }
 
 

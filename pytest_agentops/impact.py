@@ -86,7 +86,7 @@ class Impact:
 
     @cached_property
     def _changed(self) -> frozenset[str]:
-        return frozenset(self.head.history.changed_since(self.base._head))
+        return frozenset(self.head.history.changed_since(self.base.head))
 
     def _touch(self, render: Render) -> Touch | None:
         labels = [prompts.labels.get(render.name) for prompts in (self.base, self.head)]
@@ -108,7 +108,7 @@ class Impact:
         sides: list[Prompt | str] = []
         for side, prompts in (("base", self.base), ("head", self.head)):
             try:
-                sides.append(prompts._at_hand(name))
+                sides.append(prompts.at_hand(name))
             except PromptError as error:
                 there = name in prompts.tree.names()
                 sides.append(f"it cannot be read at the {side}: {error}" if there else f"it is not there at the {side}")

@@ -106,7 +106,7 @@ def bump(
     for name in names:
         if is_partial(name):
             raise PromptError(f"{name} is a partial, which has no version; bump the prompts that include it")
-        prompt = prompts._at_hand(name)
+        prompt = prompts.at_hand(name)
         found = _bumped(prompts, before, prompt, recorded, level, taken)
         bumps.append(found)
         edits.append(_with_version(prompts.folder / f"{name}{ENDING}", found.new))
@@ -151,7 +151,7 @@ def _before(prompts: PromptRepository, base: PromptRepository | None, name: str)
     was = prompts.name_at(base, name) if base is not None else name
     if base is None or was not in base.tree.names():
         return None
-    prompt, locked = base._at_hand(was), _locked(base).get(was)
+    prompt, locked = base.at_hand(was), _locked(base).get(was)
     if locked is None or locked.digest == prompt.digest:
         return prompt
     try:
@@ -176,8 +176,8 @@ def _taken(prompts: PromptRepository, base: PromptRepository | None) -> Callable
         locks = [_locked(each).get(prompt.name) for each in (base, merged) if each is not None]
         found = {each.version for each in locks if each is not None and each.version and each.digest != prompt.digest}
         if base is not None:
-            for version, change in base._known_states(prompt.name).items():
-                if version not in found and (then := base._readable(change)) and then.digest != prompt.digest:
+            for version, change in base.states(prompt.name).items():
+                if version not in found and (then := base.readable(change)) and then.digest != prompt.digest:
                     found.add(version)
         return found
 
@@ -317,7 +317,7 @@ def lock(prompts: PromptRepository) -> Plan:
     """
     current = prompts.current()
     _check_released(prompts, current)
-    missing = [name for name in current if not is_partial(name) and prompts._at_hand(name).version is None]
+    missing = [name for name in current if not is_partial(name) and prompts.at_hand(name).version is None]
     if missing:
         raise PromptError(f"{missing[0]} has no version\n  add to its front matter: version: 1.0.0")
     edit = _edit(prompts.folder / LOCK, written_lock(current))
@@ -394,7 +394,7 @@ def rolled_back(prompts: PromptRepository, name: str, label: str) -> str:
         before += [then] if then is not None else []
     if not before:
         raise VersionNotFound(
-            f"as far as commits tell, {label} of {name} pointed nowhere else before {now}{prompts._reach()}\n"
+            f"as far as commits tell, {label} of {name} pointed nowhere else before {now}{prompts.reach()}\n"
             f"  to let it point elsewhere: pytest-agentops prompts label {name} {label} VERSION"
         )
     return before[-1]
@@ -417,7 +417,7 @@ def snapshot(prompts: PromptRepository) -> str:
 
     versions: dict[str, dict[str, dict[str, str]]] = {}
     for name in prompts:
-        prompt = prompts._at_hand(name)
+        prompt = prompts.at_hand(name)
         locked = prompts.locked.get(name)
         if locked is not None and locked.version == prompt.version and locked.digest != prompt.digest:
             raise PromptError(
@@ -487,7 +487,7 @@ def _owing(
 
 def _readable(prompts: PromptRepository, name: str) -> Prompt | str:
     try:
-        return prompts._at_hand(name)
+        return prompts.at_hand(name)
     except PromptError as error:
         return str(error)
 
@@ -517,10 +517,10 @@ def _owed(
 
 def _reused(base: PromptRepository | None, prompt: Prompt, remedy: str) -> Iterator[Debt]:
     """A version that the base has released with another digest."""
-    if base is None or prompt.name not in base.history.changes(base._head):
+    if base is None or prompt.name not in base.history.changes(base.head):
         return
-    change = base._known_states(prompt.name).get(str(prompt.version))
-    then = base._readable(change) if change is not None else None
+    change = base.states(prompt.name).get(str(prompt.version))
+    then = base.readable(change) if change is not None else None
     if change is not None and then is not None and then.digest != prompt.digest:
         message = (
             f"{prompt.version} was released in {change.commit.short} of {change.commit.date:%Y-%m-%d} as something else"
@@ -566,7 +566,7 @@ def _unpointed(prompts: PromptRepository) -> Iterator[Debt]:
 def _pointed(prompts: PromptRepository, name: str, label: str, version: str) -> Iterator[Debt]:
     remedy, path = f"pytest-agentops prompts label {name} {label} VERSION", str(prompts.folder / LABELS)
     try:
-        prompts._resolved(normal_name(name), version)
+        prompts.resolve(normal_name(name), version)
     except PromptNotFound as error:
         first, *_, last = str(error).splitlines()
         shallow = "git fetch" in last

@@ -105,7 +105,7 @@ class PromptRepository:
         if override is not None and override is not self:
             return override[name]
         pinned = self._pins().get(name)
-        return self._at_hand(name) if pinned is None else self._resolved(name, pinned)
+        return self.at_hand(name) if pinned is None else self.resolve(name, pinned)
 
     def get(self, reference: str, *, key: str | None = None) -> Prompt:
         """The prompt that a reference means.
@@ -124,7 +124,7 @@ class PromptRepository:
         """
         chosen = _alternative(reference, key)
         name, at, wanted = chosen.partition("@")
-        return self._resolved(normal_name(name), wanted) if at else self[name]
+        return self.resolve(normal_name(name), wanted) if at else self[name]
 
     def at(self, ref: str) -> PromptRepository:
         """The prompts as they were at a commit; the working tree is not touched.
@@ -170,7 +170,8 @@ class PromptRepository:
         return History(self.folder)
 
     @property
-    def _head(self) -> str:
+    def head(self) -> str:
+        """The commit whose prompts these are; `HEAD` for the working tree."""
         return self.tree.sha if isinstance(self.tree, CommitTree) else "HEAD"
 
     def log(self, name: str) -> tuple[Change, ...]:
@@ -181,9 +182,9 @@ class PromptRepository:
             HistoryError: there is no repository, or no commit in it.
         """
         name = normal_name(name)
-        found = tuple(self.history.of(name, self._head))
+        found = tuple(self.history.of(name, self.head))
         if not found:
-            known = self.history.changes(self._head)
+            known = self.history.changes(self.head)
             raise PromptNotFound(
                 f"no commit knows of a prompt {name!r}{did_you_mean(name, known)}{self.history.how_far()}"
             )
@@ -196,19 +197,19 @@ class PromptRepository:
             PromptNotFound: no commit knows of it.
             HistoryError: there is no repository, or no commit in it.
         """
-        states = self._states(normal_name(name)).items()
+        states = self._all_states(normal_name(name)).items()
         found = [(self._then(change), change.commit, version) for version, change in states]
         return tuple(
             Version(version, prompt.digest, commit.sha, commit.date, commit.author, commit.message)
             for prompt, commit, version in sorted(found, key=lambda each: Semver.parse(each[2]), reverse=True)
         )
 
-    def _states(self, name: str) -> Mapping[str, Change]:
+    def _all_states(self, name: str) -> Mapping[str, Change]:
         """The newest change that has each version."""
-        return self._states_at(self.history.commit(self._head), name)
+        return self._states_by_sha(self.history.commit(self.head), name)
 
     @lru_cache(maxsize=1024)  # noqa: B019 - a repository lives as long as its program
-    def _states_at(self, sha: str, name: str) -> Mapping[str, Change]:
+    def _states_by_sha(self, sha: str, name: str) -> Mapping[str, Change]:
         found: dict[str, Change] = {}
         for change in tuple(self.history.of(name, sha)) or self.log(name):
             if (version := self._version_of(change)) is not None:
@@ -230,7 +231,7 @@ class PromptRepository:
         """The prompt as this change left it, with the partials of that commit."""
         here = change.path.removeprefix(self.history.prefix)
         if change.path.startswith(self.history.prefix):
-            return self.at(change.commit.sha)._at_hand(here.removesuffix(ENDING))
+            return self.at(change.commit.sha).at_hand(here.removesuffix(ENDING))
         return self._from_elsewhere(change)
 
     def _from_elsewhere(self, change: Change) -> Prompt:
@@ -254,7 +255,7 @@ class PromptRepository:
         Raises:
             PromptNotFound: one of them is not there.
         """
-        return Revision(self._resolved(normal_name(name), a), self._resolved(normal_name(name), b))
+        return Revision(self.resolve(normal_name(name), a), self.resolve(normal_name(name), b))
 
     def bump(self, name: str, *, message: str) -> Plan:
         """What gives a prompt the version that its changes owe; `plan.apply()` carries it out.
@@ -301,13 +302,19 @@ class PromptRepository:
                     None, f"sha256:{sha256(checked_partial(self.tree.text(name), self.tree.place(name)))}"
                 )
             else:
-                prompt = self._at_hand(name)
+                prompt = self.at_hand(name)
                 found[name] = Locked(prompt.version or "0.0.0", prompt.digest)
         return found
 
     # --- finding one -------------------------------------------------------------------------------------------------
 
-    def _at_hand(self, name: str) -> Prompt:
+    def at_hand(self, name: str) -> Prompt:
+        """The prompt of this name, whatever version a test may have named.
+
+        Raises:
+            PromptNotFound: there is none; the message names the nearest.
+            PromptSyntaxError: its file cannot be understood.
+        """
         text = self.tree.text(name)
         known = self._parsed.get(name)
         if known is not None and known.text == text and (self.tree.frozen or self._includes_the_same(known)):
@@ -323,13 +330,20 @@ class PromptRepository:
         except PromptError:
             return False
 
-    def _resolved(self, name: str, wanted: str) -> Prompt:
+    def resolve(self, name: str, wanted: str) -> Prompt:
+        """The prompt that a reference means; `wanted` is what stands behind its `@`.
+
+        Raises:
+            PromptNotFound: there is no such prompt.
+            VersionNotFound: there is no such version of it.
+            PromptError: what is wanted means nothing.
+        """
         if wanted in ("", "worktree"):
-            return self._at_hand(name)
+            return self.at_hand(name)
         kind, colon, rest = wanted.partition(":")
         if colon and kind == "git":
             then = self.at(rest)
-            return then._at_hand(self.name_at(then, name))
+            return then.at_hand(self.name_at(then, name))
         if colon and kind == "sha256":
             return self._by_digest(name, rest)
         if _is_semver(wanted):
@@ -348,10 +362,10 @@ class PromptRepository:
         names = then.tree.names()
         if name in names:
             return name
-        renamed = {} if isinstance(self.tree, CommitTree) else self.history.renamed_since(then._head)
+        renamed = {} if isinstance(self.tree, CommitTree) else self.history.renamed_since(then.head)
         if renamed.get(name) in names:
             return renamed[name]
-        for change in self.history.of(name, self._head):
+        for change in self.history.of(name, self.head):
             before = change.path.removeprefix(self.history.prefix).removesuffix(ENDING)
             if before in names:
                 return before
@@ -363,42 +377,43 @@ class PromptRepository:
         change = self._newest_with(name, version)
         if change is not None:
             return self._then(change)
-        at_hand = self._at_hand(name) if name in self.tree.names() else None
+        at_hand = self.at_hand(name) if name in self.tree.names() else None
         if at_hand is not None and at_hand.version == version:
             return at_hand
         raise VersionNotFound(self._no_version(name, version))
 
     def _newest_with(self, name: str, version: str) -> Change | None:
         try:
-            changes = self.history.of(name, self._head)
+            changes = self.history.of(name, self.head)
             return next((change for change in changes if self._version_of(change) == version), None)
         except HistoryError:
             return None
 
-    def _known_states(self, name: str) -> Mapping[str, Change]:
+    def states(self, name: str) -> Mapping[str, Change]:
         """The versions that commits know of; none where there is no git, or nothing of this prompt in it."""
         try:
-            return self._states(name)
+            return self._all_states(name)
         except (HistoryError, PromptNotFound):
             return {}
 
     def _no_version(self, name: str, version: str) -> str:
-        known = self._snapshot.get("versions", {}).get(name, ()) if self._snapshot else self._known_states(name)
+        known = self._snapshot.get("versions", {}).get(name, ()) if self._snapshot else self.states(name)
         if not known and name not in self.tree.names():
             self.tree.text(name)  # It says that there is no such prompt at all.
         there = ", ".join(sorted(known, key=Semver.parse, reverse=True)) or "none that is committed"
-        far = "" if self._snapshot else self._reach()
+        far = "" if self._snapshot else self.reach()
         return f"{name} has no version {version}\n  there are: {there}{far}"
 
-    def _reach(self) -> str:
+    def reach(self) -> str:
+        """The end of a message about a version that is not here: how far the history goes."""
         try:
             return self.history.how_far()
         except HistoryError as error:
             return f"\n  {str(error).splitlines()[0]}"
 
     def _newest(self, name: str, wanted: str) -> str:
-        known = self._snapshot["versions"].get(name, {}) if self._snapshot else self._known_states(name)
-        at_hand = self._at_hand(name).version if name in self.tree.names() else None
+        known = self._snapshot["versions"].get(name, {}) if self._snapshot else self.states(name)
+        at_hand = self.at_hand(name).version if name in self.tree.names() else None
         found = newest(wanted, [*known, *([at_hand] if at_hand else [])])
         if found is None:
             raise VersionNotFound(self._no_version(name, wanted))
@@ -419,14 +434,15 @@ class PromptRepository:
         if not re.fullmatch(r"[0-9a-f]{8,64}", digits):
             raise PromptError(f"sha256:{digits} is no digest; write at least its first eight digits")
         digest = f"sha256:{digits}"
-        if name in self.tree.names() and (at_hand := self._at_hand(name)).digest.startswith(digest):
+        if name in self.tree.names() and (at_hand := self.at_hand(name)).digest.startswith(digest):
             return at_hand
         for change in () if self._snapshot else self.log(name):
-            if change.blob is not None and (then := self._readable(change)) and then.digest.startswith(digest):
+            if change.blob is not None and (then := self.readable(change)) and then.digest.startswith(digest):
                 return then
         raise VersionNotFound(f"no state of {name} has the digest {digest}")
 
-    def _readable(self, change: Change) -> Prompt | None:
+    def readable(self, change: Change) -> Prompt | None:
+        """The prompt as a change left it; None where it was broken then."""
         try:
             return self._then(change)
         except PromptError:  # It was broken then.

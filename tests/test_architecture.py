@@ -38,6 +38,7 @@ AGAINST_THE_ARROWS = {
 """What people type or read; imported inside the method that needs it."""
 
 INSIDE_A_FOLDER = {
+    ("formats.markdown", "formats.terminal"),  # What is folded are the lines of the other one.
     ("importing.dotprompt", "importing.handlebars"),
     ("importing.dotprompt", "importing.messages"),
     ("importing.formats", "importing.dotprompt"),  # It knows them all.

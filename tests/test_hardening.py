@@ -420,7 +420,7 @@ def test_a_version_in_history_is_that_of_the_front_matter(house, text, found):
     house.write("a.prompty", text)
     house.commit()
 
-    assert list(house.prompts._known_states("a")) == found
+    assert list(house.prompts.states("a")) == found
 
 
 def test_a_folder_whose_name_git_would_read_as_something_else(tmp_path):

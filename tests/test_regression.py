@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
+from pytest_agentops.exchange import Exchange, Request, Response
+from pytest_agentops.formats import markdown
 from pytest_agentops.formats.terminal import edit_lines
-from pytest_agentops.regression import Case, compare, edits
+from pytest_agentops.history import Commit
+from pytest_agentops.regression import Case, Comparison, compare, edits
 from pytest_agentops.tape import Tape
 from pytest_agentops.testing import CommandRun, Says, ScriptedModel, TinyProject
 from pytest_agentops.trace import ToolCall
@@ -172,3 +177,84 @@ def test_a_commit_that_is_not_there_is_told(house, tiny_project, arguments):
 
     assert run.exit_code == 2
     assert run.stdout == ""
+
+
+# --- as a comment on a pull request ----------------------------------------------------------------------------------
+
+
+def test_a_comment_says_the_verdict_first_and_folds_the_rest(house, tiny_project):
+    told = compared(tiny_project, "HEAD~1", "HEAD", "--markdown").stdout
+    lines = told.splitlines()
+
+    assert lines[0] == "### Behaviour of the agents: worse"
+    assert lines[2] == "1 regressed, 0 improved, 0 changed, 1 new, 1 gone, 1 the same"
+    assert lines[4] == "| test | verdict | tokens | cost | recorded time |"
+    assert lines[6].startswith("| `cassettes/test_it/test_asks.yaml` | regressed |")
+    assert "<details><summary>a: 1.0.0 → 1.1.0</summary>" in told.replace("\\", "")
+    assert "<details open><summary>cassettes/test_it/test_asks.yaml: regressed</summary>" in told.replace("\\", "")
+    assert "outcome   passed -> failed" in told
+    assert "new: `cassettes/test_it/test_new.yaml`" in told
+    assert lines[-1].endswith("</sub>")
+
+
+def calling(*names: str, answer: str = "Done.") -> Tape:
+    """A recording in which a model asked for these tools, one after another, and answered."""
+    exchanges = []
+    for number, name in enumerate([*names, ""], 1):
+        call = {"id": f"c{number}", "type": "function", "function": {"name": name, "arguments": "{}"}}
+        message = {"role": "assistant", "content": None if name else answer, **({"tool_calls": [call]} if name else {})}
+        body = {
+            "id": f"r{number}",
+            "model": "m",
+            "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
+        }
+        asked = {"model": "m", "messages": [{"role": "user", "content": f"q{number}"}]}
+        exchanges.append(
+            Exchange(
+                number,
+                Request("POST", "https://api.openai.com/v1/chat/completions", (), json.dumps(asked).encode()),
+                Response(200, "OK", (("content-type", "application/json"),), json.dumps(body).encode()),
+            )
+        )
+    return Tape(exchanges=tuple(exchanges), outcome="passed")
+
+
+def comparison(*cases: Case) -> Comparison:
+    commit = Commit("a" * 40, datetime(2026, 11, 24, tzinfo=UTC), "Ada", "a <b>message</b>")
+    return Comparison(commit, None, cases, 3)
+
+
+def test_a_comment_is_never_longer_than_github_takes():
+    cases = [Case(f"test_{number}.yaml", calling("a"), calling("b", answer="x" * 2000)) for number in range(300)]
+
+    told = markdown.text(comparison(*cases))
+
+    assert len(told) <= 65_536
+    assert "more are left out for want of room" in told
+    assert "| and 250 more | | | | |" in told
+    assert len(markdown.text(comparison(*cases), most=8_000)) <= 8_000
+
+
+HOSTILE = "</details><script>alert(1)</script> ![x](http://evil) ``` ```` | @everyone <img src=x onerror=alert(1)>"
+
+
+def test_hostile_text_stays_text():
+    name = HOSTILE.replace("/", "_")
+    case = Case(f"{name}.yaml", calling("a", answer="fine"), calling("a", answer=f"{HOSTILE}\n```\n</details>"))
+
+    told = markdown.text(comparison(case))
+
+    outside = re.sub(r"(?ms)^(`{3,})diff\n.*?^\1$", "", told)
+    outside = re.sub(r"(`+).*?\1", "", outside)
+    assert "<script" not in outside
+    assert "<img" not in outside
+    assert "![" not in outside
+    assert outside.count("</details>") == outside.count("<details") == 1
+
+
+def test_what_a_value_tells_of_the_calls():
+    assert Case("x", calling("a", "b"), calling("a", "c")).verdict == "changed"
+    assert [edit.kind for edit in Case("x", calling("a", "b"), calling("a", "c")).calls] == ["removed", "added"]
+    assert Case("x", calling("a"), calling("a")).verdict == "same"
+    assert Case("x", calling(answer='{"a": 1, "b": 2}'), calling(answer='{"b": 2,  "a": 1}')).verdict == "same"
+    assert Case("x", calling(answer="one"), calling(answer="two")).answered_otherwise

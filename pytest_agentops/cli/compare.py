@@ -17,6 +17,7 @@ def add(parser: Any) -> None:
     parser.add_argument("base", help="a commit, branch or tag")
     parser.add_argument("head", nargs="?", help="another one (default: the working tree)")
     parser.add_argument("--json", action="store_true", help="the same as JSON")
+    parser.add_argument("--markdown", action="store_true", help="the same as Markdown, for a comment on a pull request")
     parser.add_argument("--strict", action="store_true", help="fail where a test regressed or cannot be compared")
     parser.set_defaults(run=_compare)
 
@@ -24,6 +25,7 @@ def add(parser: Any) -> None:
 def _compare(options: argparse.Namespace) -> int:
     from pathlib import Path
 
+    from pytest_agentops.formats.markdown import text
     from pytest_agentops.formats.terminal import lines
     from pytest_agentops.regression import compare
     from pytest_agentops.repository import PromptRepository
@@ -46,6 +48,8 @@ def _compare(options: argparse.Namespace) -> int:
         ]
         state = {"base": found.base.sha, "head": found.head and found.head.sha, "same": found.count("same")}
         print(json.dumps({**state, "cases": cases}, indent=2, default=str))
+    elif options.markdown:
+        print(text(found), end="")
     else:
         tell(lines(found))
     failed = found.count("regressed") or found.count("not comparable")

@@ -268,7 +268,7 @@ def _log(options: argparse.Namespace) -> int:
 
 
 def _then(prompts: PromptRepository, change: Change) -> Prompt | None:
-    return None if change.blob is None else prompts._readable(change)
+    return None if change.blob is None else prompts.readable(change)
 
 
 def _commit(change: Change) -> dict[str, Any]:
@@ -284,7 +284,7 @@ def _diff(options: argparse.Namespace) -> int:
         base = base_of(prompts, _settings().base)
         if base is None:
             raise HistoryError("nothing is committed yet, so that there is nothing to compare with")
-        options.a = f"git:{base._head}"
+        options.a = f"git:{base.head}"
     revision = prompts.diff(options.name, options.a, options.b)
     recorded = _usage().inputs(options.name)
     if options.json:
@@ -411,7 +411,7 @@ def _impact(options: argparse.Namespace) -> int:
     if options.json:
         _json([{**dataclasses.asdict(each), "affected": each.affected} for each in effects])
     else:
-        tell(effect_lines(effects, base.history.about(base._head), impact.code()))
+        tell(effect_lines(effects, base.history.about(base.head), impact.code()))
     return 0
 
 
