@@ -74,7 +74,7 @@ WEIGHT = {
     "genai_prices": {"prices"},
     "httpx": set(),  # Found by name, where they are installed, while a recording is open.
     "httpx2": set(),
-    "jinja2": {"body", "importing", "lint", "sandbox"},
+    "jinja2": {"body", "formats", "importing", "lint", "sandbox"},
     "jsonpath": {"matching", "settings"},
     "jsonschema": {"expect"},
     "jsonschema_specifications": {"expect"},

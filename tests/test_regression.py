@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import pytest
 
 from pytest_agentops.exchange import Exchange, Request, Response
-from pytest_agentops.formats import markdown
+from pytest_agentops.formats import html, markdown
 from pytest_agentops.formats.terminal import edit_lines
 from pytest_agentops.history import Commit
 from pytest_agentops.regression import Case, Comparison, compare, edits
@@ -258,3 +258,53 @@ def test_what_a_value_tells_of_the_calls():
     assert Case("x", calling("a"), calling("a")).verdict == "same"
     assert Case("x", calling(answer='{"a": 1, "b": 2}'), calling(answer='{"b": 2,  "a": 1}')).verdict == "same"
     assert Case("x", calling(answer="one"), calling(answer="two")).answered_otherwise
+
+
+# --- as a file for a browser -----------------------------------------------------------------------------------------
+
+
+def test_a_file_for_a_browser_is_whole_and_runs_nothing():
+    cases = [
+        Case(
+            "tests/cassettes/test_a.yaml",
+            calling("a", "b"),
+            replace(calling("a", "c", answer="Other."), outcome="failed"),
+        ),
+        Case("tests/cassettes/test_b.yaml", None, None, "it is damaged"),
+        Case("tests/cassettes/test_c.yaml", None, calling("a")),
+    ]
+
+    page = html.text(comparison(*cases))
+
+    assert "Behaviour of the agents: worse" in page
+    assert "<del>Done.</del><ins>Other.</ins>" in page
+    assert re.findall(r'<tr class="(\w*)"><td class="mark">\w*</td><td><code>(\w*)', page) == [
+        ("", "a"),
+        ("changed", "b"),
+        ("added", ""),
+    ]
+    assert "it is damaged" in page
+    assert "default-src 'none'" in page
+    assert re.findall(r"(?:src|href)=|<script|<link|url\(", page) == []
+
+
+def test_hostile_text_stays_text_in_a_browser_too():
+    name = HOSTILE.replace("/", "_")
+    case = Case(f"{name}.yaml", calling("a", answer="fine"), calling(HOSTILE, answer=HOSTILE))
+
+    page = html.text(comparison(case))
+
+    tags = set(re.findall(r"<(/?[a-z0-9!]+)", page))
+    assert tags <= {
+        "!doctype", "html", "/html", "meta", "title", "/title", "style", "/style", "h1", "/h1", "h2", "/h2", "p", "/p",
+        "div", "/div", "b", "/b", "details", "/details", "summary", "/summary", "span", "/span", "table", "/table", "tr",
+        "/tr", "th", "/th", "td", "/td", "code", "/code", "pre", "/pre", "del", "/del", "ins", "/ins",
+    }  # fmt: skip
+    assert page.count("alert(1)") > 0
+
+
+def test_the_command_writes_the_file_beside_what_it_prints(house, tiny_project):
+    run = compared(tiny_project, "HEAD~1", "HEAD", "--html", "out/report.html")
+
+    assert run.stdout.splitlines()[2].startswith("1 regressed")
+    assert (tiny_project.path / "out/report.html").read_text().startswith("<!doctype html>")

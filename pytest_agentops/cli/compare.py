@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 from pytest_agentops.cli import tell
@@ -18,21 +19,25 @@ def add(parser: Any) -> None:
     parser.add_argument("head", nargs="?", help="another one (default: the working tree)")
     parser.add_argument("--json", action="store_true", help="the same as JSON")
     parser.add_argument("--markdown", action="store_true", help="the same as Markdown, for a comment on a pull request")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write it as one HTML file too")
     parser.add_argument("--strict", action="store_true", help="fail where a test regressed or cannot be compared")
     parser.set_defaults(run=_compare)
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from pathlib import Path
-
+    from pytest_agentops.formats import html
     from pytest_agentops.formats.markdown import text
     from pytest_agentops.formats.terminal import lines
     from pytest_agentops.regression import compare
     from pytest_agentops.repository import PromptRepository
     from pytest_agentops.settings import project_root, read_settings
+    from pytest_agentops.tape import write_whole
 
     prompts = PromptRepository(read_settings(project_root(Path.cwd())).prompts)
     found = compare(prompts, options.base, options.head)
+    if options.html is not None:
+        options.html.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(options.html, html.text(found).encode())
     if options.json:
         cases = [
             {
