@@ -11,10 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pytest_agentops.errors import PromptError
+from pytest_agentops.errors import CassetteError, PromptError
 from pytest_agentops.prompt import Prompt
 from pytest_agentops.repository import PromptRepository
 from pytest_agentops.revision import Revision
+from pytest_agentops.tape import load
 from pytest_agentops.trace import Render
 
 
@@ -43,6 +44,18 @@ class Effect:
         return bool(self.touched)
 
 
+@dataclass(frozen=True)
+class RecordedTest:
+    """One test and what it has recorded."""
+
+    name: str
+    file: Path
+    cassettes: tuple[Path, ...]
+    """Its own first, which need not be there; then those of shared fixtures that may be its."""
+    pinned: tuple[str, ...] = ()
+    """The prompts whose version it names itself."""
+
+
 class Impact:
     """A change of prompts from one state to another."""
 
@@ -58,6 +71,27 @@ class Impact:
             touch for render in _different(seen) if render.name not in pinned and (touch := self._touch(render))
         )
         return Effect(cassette, tuple(dict.fromkeys(render.name for render in seen)), touched)
+
+    def untouched(self, test: RecordedTest) -> str | None:
+        """Why a test need not run; None where it has to, or where that is not known.
+
+        Raises:
+            HistoryError: the base is not in a git repository.
+        """
+        file = self._inside(test.file)
+        own, *_ = test.cassettes
+        if any(path == file or not _is_another_test(path) for path in self.code()):
+            return None
+        if not own.is_file() or any(map(self.recording_changed, test.cassettes)):
+            return None
+        try:
+            tapes = [(tape.of(test.name) or tape) for tape in map(load, test.cassettes)]
+        except CassetteError:
+            return None
+        effect = self.of(own, (render for tape in tapes for render in tape.prompts), test.pinned)
+        if effect.affected:
+            return None
+        return f"its requests are what they were: {', '.join(effect.prompts) or 'it renders no prompt'}"
 
     def code(self) -> list[str]:
         """The files besides prompts, cassettes and Markdown that changed since the base: they may touch any test.
@@ -88,9 +122,13 @@ class Impact:
     def _changed(self) -> frozenset[str]:
         return frozenset(self.head.history.changed_since(self.base.head))
 
+    @cached_property
+    def _labels(self) -> tuple[Mapping[str, Mapping[str, str]], Mapping[str, Mapping[str, str]]]:
+        return self.base.labels, self.head.labels
+
     def _touch(self, render: Render) -> Touch | None:
-        labels = [prompts.labels.get(render.name) for prompts in (self.base, self.head)]
-        if labels[0] != labels[1]:
+        before, after = self._labels
+        if before.get(render.name) != after.get(render.name):
             return Touch(render.name, "a label of it points elsewhere", render.inputs)
         revision = self._revision(render.name)
         if revision is None or isinstance(revision, str):
@@ -116,6 +154,12 @@ class Impact:
         if isinstance(old, str) or isinstance(new, str):
             return "; ".join(side for side in sides if isinstance(side, str))
         return None if old.digest == new.digest else Revision(old, new)
+
+
+def _is_another_test(path: str) -> bool:
+    """Whether a file holds tests alone, by its name, so that it touches none but its own."""
+    name = path.rpartition("/")[2]
+    return name.endswith(".py") and (name.startswith("test_") or name.endswith("_test.py"))
 
 
 def differing(revision: Revision, inputs: Mapping[str, Any]) -> Iterator[str]:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from pytest_agentops.cassette import Equipment, Session
     from pytest_agentops.expect.budgets import Budget
     from pytest_agentops.guard import Hosts, Refusal
-    from pytest_agentops.impact import Impact
     from pytest_agentops.mutation import Survey
     from pytest_agentops.repository import PromptRepository
     from pytest_agentops.settings import Settings
@@ -259,7 +258,7 @@ def _leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
 
 def _untouched(config: pytest.Config, items: list[pytest.Item]) -> dict[pytest.Item, str]:
     """The tests that need not run, each with the reason."""
-    from pytest_agentops.impact import Impact
+    from pytest_agentops.impact import Impact, RecordedTest
     from pytest_agentops.releases import base_of
     from pytest_agentops.repository import PromptRepository
 
@@ -271,42 +270,20 @@ def _untouched(config: pytest.Config, items: list[pytest.Item]) -> dict[pytest.I
             "--agentops-impacted: nothing is committed yet, so that there is nothing to compare with"
         )
     impact = Impact(base, prompts)
-    code = impact.code()
     found = {}
     for item in items:
-        test_file = impact._inside(item.path)
-        if any(path != test_file and not _is_another_test(path) for path in code) or test_file in code:
-            continue
-        reason = _untouched_by(impact, item)
-        if reason is not None:
+        pins = item.callspec.params.get(_PINNED, {}) if hasattr(item, "callspec") else {}
+        shared = sorted((item.path.parent / "cassettes" / item.path.stem / "fixtures").glob("*.yaml"))
+        pinned = tuple(name for name, version in pins.items() if version != "worktree")
+        test = RecordedTest(item.nodeid, item.path, (_cassette_of(item), *shared), pinned)
+        if (reason := impact.untouched(test)) is not None:
             found[item] = f"{item.nodeid}: {reason}"
     return found
 
 
-def _is_another_test(path: str) -> bool:
-    name = path.rpartition("/")[2]
-    return name.endswith(".py") and (name.startswith("test_") or name.endswith("_test.py"))
-
-
-def _untouched_by(impact: Impact, item: pytest.Item) -> str | None:
-    """Why a test need not run; None where it has to."""
-    from pytest_agentops.errors import CassetteError
-    from pytest_agentops.tape import load
-
+def _cassette_of(item: pytest.Item) -> Path:
     marked = _marked(item)
-    path = item.path.parent / marked["cassette"] if "cassette" in marked else cassette_path(item)
-    paths = [path, *sorted((item.path.parent / "cassettes" / item.path.stem / "fixtures").glob("*.yaml"))]
-    if not path.is_file() or any(impact.recording_changed(each) for each in paths):
-        return None
-    try:
-        renders = [render for each in paths for render in (load(each).of(item.nodeid) or load(each)).prompts]
-    except CassetteError:
-        return None
-    pins = item.callspec.params.get(_PINNED, {}) if hasattr(item, "callspec") else {}
-    effect = impact.of(path, renders, pinned=[name for name, version in pins.items() if version != "worktree"])
-    if effect.affected:
-        return None
-    return f"its requests are what they were: {', '.join(effect.prompts) or 'it renders no prompt'}"
+    return item.path.parent / marked["cassette"] if "cassette" in marked else cassette_path(item)
 
 
 def _check_ref(config: pytest.Config) -> None:
@@ -711,7 +688,7 @@ def _new_session(item: pytest.Item, *, path: Path | None = None) -> Session:
     marked = _marked(item)
     shared = path is None and "cassette" in marked
     if path is None:
-        path = item.path.parent / marked["cassette"] if shared else cassette_path(item)
+        path = _cassette_of(item)
     option = item.config.getoption("--agentops-record")
     if item.config.getoption("--agentops-ref"):
         path = _cassette_then(item.config, path)
