@@ -727,7 +727,15 @@ def test_a_changed_partial_changes_everyone_who_includes_it():
 
 
 def test_a_digest_stays_what_it_was_in_earlier_versions_of_this_package():
+    """Locks hold digests, so that another way to compute them would make every released version something else."""
+    declared = (
+        "---\nmodel: {id: m}\ninputs: {a: {kind: object, properties: {b: string}, description: x}}\n"
+        "outputs: {o: {kind: string, enumValues: [x]}}\n"
+        "tools: [{name: t, description: d, parameters: {y: integer}}]\n---\n{{ a.b }}"
+    )
+
     assert prompt("Hi").digest == "sha256:5b0713b1e01295dbd2f5358a2d470f0b58de33213b4090da0d09e1a1badd28bb"
+    assert prompt(declared).digest == "sha256:2ef31c296484e391ab6561127ffa2fbff8f57f719d8d4a4bc05a975387bbc515"
 
 
 # --- the folder ------------------------------------------------------------------------------------------------------
