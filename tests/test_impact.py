@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -117,17 +118,24 @@ TEST = """
 """
 
 
-@pytest.fixture
-def house(tiny_project: TinyProject) -> House:
-    house = House(tiny_project.path)
-    tiny_project.write("agent.py", AGENT)
-    tiny_project.write("test_it.py", TEST)
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    project = TinyProject(tmp_path_factory.mktemp("recorded"))
+    house = House(project.path)
+    project.write("agent.py", AGENT)
+    project.write("test_it.py", TEST)
     house.prompt("1.0.0", BODY, more=MORE)
     house.prompt("1.0.0", "user:\nHello", name="b")
     with ScriptedModel(lambda request: Says(request.prompt)) as model:
-        assert tiny_project.run(env={"MODEL_URL": model.base_url}).outcomes == {"passed": 4}
+        assert project.run(env={"MODEL_URL": model.base_url}).outcomes == {"passed": 4}
     house.commit("recorded")
-    return house
+    return project.path
+
+
+@pytest.fixture
+def house(tiny_project: TinyProject, recorded: Path) -> House:
+    shutil.copytree(recorded, tiny_project.path, dirs_exist_ok=True)
+    return House(tiny_project.path)
 
 
 def left_out(stdout: str) -> list[str]:

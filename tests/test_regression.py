@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -76,26 +78,33 @@ TEST = """
 """
 
 
-def record(house: House, project: TinyProject) -> None:
+def record(project: TinyProject) -> None:
     with ScriptedModel(lambda request: Says(f"re: {request.prompt}")) as model:
         project.run("--agentops-record=changed", env={"MODEL_URL": model.base_url})
 
 
-@pytest.fixture
-def house(tiny_project: TinyProject) -> House:
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two commits: in the second one a prompt is worse, one test came and one went."""
-    house = House(tiny_project.path)
-    tiny_project.write("agent.py", AGENT)
-    tiny_project.write("test_it.py", TEST)
+    project = TinyProject(tmp_path_factory.mktemp("recorded"))
+    house = House(project.path)
+    project.write("agent.py", AGENT)
+    project.write("test_it.py", TEST)
     house.prompt("1.0.0", "user:\nfine")
-    record(house, tiny_project)
+    record(project)
     house.commit("fine")
     house.prompt("1.1.0", "user:\nworse")
-    tiny_project.write("test_it.py", TEST.replace("test_old", "test_new").replace('"old"', '"new"'))
-    record(house, tiny_project)
-    (tiny_project.path / "cassettes/test_it/test_old.yaml").unlink()
+    project.write("test_it.py", TEST.replace("test_old", "test_new").replace('"old"', '"new"'))
+    record(project)
+    (project.path / "cassettes/test_it/test_old.yaml").unlink()
     house.commit("worse")
-    return house
+    return project.path
+
+
+@pytest.fixture
+def house(tiny_project: TinyProject, recorded: Path) -> House:
+    shutil.copytree(recorded, tiny_project.path, dirs_exist_ok=True)
+    return House(tiny_project.path)
 
 
 def compared(project: TinyProject, *arguments: str) -> CommandRun:
