@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 from pytest_agentops.history import Change, Commit
 from pytest_agentops.impact import Effect
@@ -17,6 +17,8 @@ from pytest_agentops.releases import Debt, Plan
 from pytest_agentops.revision import RenderedTwice, Revision
 
 _WIDTH = 100
+_MOST_PAIRS = 9_000_000
+"""Of words that are compared with each other, which takes about a second."""
 
 
 def estimated_tokens(text: str) -> int:
@@ -28,7 +30,8 @@ def estimated_tokens(text: str) -> int:
 def word_diff(old: str, new: str, *, context: int = 4, most: int = 40) -> Iterator[str]:
     """The stretches where two texts differ, line by line, as `[-old-]` and `{+new+}` between the words around them."""
     before, after = old.splitlines(), new.splitlines()
-    matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
+    # Of many lines the frequent ones are no landmarks, or comparing them would take a time that grows with the square.
+    matcher = difflib.SequenceMatcher(None, before, after, autojunk=len(before) * len(after) > _MOST_PAIRS)
     shown = 0
     for kind, start, end, other_start, other_end in matcher.get_opcodes():
         if kind == "equal":
@@ -47,24 +50,35 @@ def word_diff(old: str, new: str, *, context: int = 4, most: int = 40) -> Iterat
             return
 
 
-def _words(old: str, new: str, context: int) -> str:
+def words(old: str, new: str) -> Iterator[tuple[Literal["same", "old", "new"], str]]:
+    """Both texts, cut where they differ in a word; whole where they are too long to be compared word by word."""
     left, right = re.findall(r"\s+|[^\s]+", old), re.findall(r"\s+|[^\s]+", new)
-    told = []
+    if len(left) * len(right) > _MOST_PAIRS:
+        yield from (("old", old), ("new", new)) if old != new else (("same", old),)
+        return
     for kind, start, end, other_start, other_end in difflib.SequenceMatcher(
         None, left, right, autojunk=False
     ).get_opcodes():
-        was, now = left[start:end], right[other_start:other_end]
-        if kind != "equal":
-            told.append(_marked(was, now))
-        elif len(was) > 4 * context:
-            told.append("".join([*was[: 2 * context], " ... ", *was[-2 * context :]]))
-        else:
-            told.append("".join(was))
+        if kind == "equal":
+            yield "same", "".join(left[start:end])
+            continue
+        if end > start:
+            yield "old", "".join(left[start:end])
+        if other_end > other_start:
+            yield "new", "".join(right[other_start:other_end])
+
+
+def _words(old: str, new: str, context: int) -> str:
+    told = []
+    for kind, text in words(old, new):
+        if kind != "same":
+            told.append(f"[-{text}-]" if kind == "old" else f"{{+{text}+}}")
+            continue
+        parts = re.findall(r"\s+|[^\s]+", text)
+        if len(parts) > 4 * context:
+            parts[2 * context : -2 * context] = [" ... "]
+        told.append("".join(parts))
     return "".join(told)
-
-
-def _marked(was: Sequence[str], now: Sequence[str]) -> str:
-    return (f"[-{''.join(was)}-]" if was else "") + (f"{{+{''.join(now)}+}}" if now else "")
 
 
 def revision_lines(revision: Revision, recorded: Sequence[Mapping[str, Any]] = ()) -> Iterator[str]:

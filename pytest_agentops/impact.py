@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from pytest_agentops.errors import CassetteError, PromptError
+from pytest_agentops.kinds import ENDING
 from pytest_agentops.prompt import Prompt
 from pytest_agentops.repository import PromptRepository
 from pytest_agentops.revision import Revision
 from pytest_agentops.tape import load
 from pytest_agentops.trace import Render
+from pytest_agentops.versions import LABELS, LOCK
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class Impact:
         return [
             path
             for path in sorted(self._changed)
-            if not (path.startswith(history.prefix) or "/cassettes/" in f"/{path}" or path.endswith(".md"))
+            if not (_is_of_prompts(path, history.prefix) or "/cassettes/" in f"/{path}" or path.endswith(".md"))
         ]
 
     def recording_changed(self, cassette: Path) -> bool:
@@ -154,6 +156,11 @@ class Impact:
         if isinstance(old, str) or isinstance(new, str):
             return "; ".join(side for side in sides if isinstance(side, str))
         return None if old.digest == new.digest else Revision(old, new)
+
+
+def _is_of_prompts(path: str, prefix: str) -> bool:
+    """Whether a file is looked at as a prompt, or says something of prompts alone."""
+    return path.startswith(prefix) and path.endswith((ENDING, LOCK, LABELS))
 
 
 def _is_another_test(path: str) -> bool:

@@ -6,6 +6,7 @@ import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from pytest_agentops.errors import CassetteError, PromptError, UnknownFigure
@@ -61,7 +62,7 @@ class Case:
     problem: str = ""
     """Why the two cannot be compared, where they cannot."""
 
-    @property
+    @cached_property
     def verdict(self) -> Verdict:
         """What became of it: by the outcome of its run first, then by its behaviour."""
         if self.problem:
@@ -73,41 +74,41 @@ class Case:
             return "regressed" if now == "failed" else "improved"
         return "changed" if self.behaves_otherwise else "same"
 
-    @property
+    @cached_property
     def behaves_otherwise(self) -> bool:
         """Whether anything but figures differs."""
         return bool(self.calls or self.answered_otherwise or self.drift or self.findings[0] or self.findings[1])
 
-    @property
+    @cached_property
     def traces(self) -> tuple[Trace, Trace]:
         """Both traces; an empty one where there is none."""
         return tuple(side.trace() if side is not None else Trace() for side in (self.base, self.head))  # type: ignore[return-value]
 
-    @property
+    @cached_property
     def calls(self) -> tuple[CallEdit, ...]:
         """What changed in the trajectory."""
         base, head = self.traces
         return tuple(edits(base.tool_calls, head.tool_calls))
 
-    @property
+    @cached_property
     def answered_otherwise(self) -> bool:
         """Whether the final answer is another one; JSON is compared by its value."""
         base, head = (str(trace.response) for trace in self.traces)
         return base != head and _value(base) != _value(head)
 
-    @property
+    @cached_property
     def findings(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The kinds of findings that went, and those that came."""
         base, head = ([finding.kind for finding in trace.findings] for trace in self.traces)
         return tuple(kind for kind in base if kind not in head), tuple(kind for kind in head if kind not in base)
 
-    @property
+    @cached_property
     def drift(self) -> tuple[str, ...]:
         """What else is otherwise about the models: which answered, and which tools they were offered."""
         base, head = self.traces
         return tuple(_drift(base.model_calls, head.model_calls))
 
-    @property
+    @cached_property
     def figures(self) -> tuple[Figure, ...]:
         """Tokens, dollars, seconds as they were recorded, model calls and tool calls."""
         base, head = (_figures(trace) for trace in self.traces)

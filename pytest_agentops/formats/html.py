@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined, Template
 
+from pytest_agentops.accounts import words
 from pytest_agentops.formats import amount, change, headline
 from pytest_agentops.history import Commit
 from pytest_agentops.regression import VERDICTS, Case, Comparison, Figure
@@ -49,7 +49,7 @@ def _revision(revision: Revision) -> dict[str, Any]:
         "new": revision.new.version or "no version",
         "level": revision.level(),
         "contract": revision.contract,
-        "diff": list(_words(revision.old.body, revision.new.body)),
+        "diff": list(words(revision.old.body, revision.new.body)),
     }
 
 
@@ -63,7 +63,7 @@ def _case(case: Case) -> dict[str, Any]:
         "problem": case.problem,
         "outcome": " → ".join(dict.fromkeys(outcomes)),
         "rows": list(_rows(base.tool_calls, head.tool_calls)),
-        "answer": list(_words(str(base.response), str(head.response))) if there and case.answered_otherwise else [],
+        "answer": list(words(str(base.response), str(head.response))) if there and case.answered_otherwise else [],
         "drift": case.drift if there else (),
         "figures": [_figure(figure) for figure in case.figures] if there else [],
     }
@@ -79,21 +79,6 @@ def _rows(base: Sequence[ToolCall], head: Sequence[ToolCall]) -> Iterator[dict[s
             same = was is not None and now is not None and str(was) == str(now)
             mark = "" if same else "added" if was is None else "removed" if now is None else "changed"
             yield {"mark": mark, "base": str(was) if was else "", "head": str(now) if now else ""}
-
-
-def _words(old: str, new: str) -> Iterator[tuple[str, str]]:
-    """Both texts, cut where they differ."""
-    left, right = re.findall(r"\s+|[^\s]+", old), re.findall(r"\s+|[^\s]+", new)
-    for kind, start, end, other_start, other_end in difflib.SequenceMatcher(
-        None, left, right, autojunk=False
-    ).get_opcodes():
-        if kind == "equal":
-            yield "same", "".join(left[start:end])
-            continue
-        if end > start:
-            yield "old", "".join(left[start:end])
-        if other_end > other_start:
-            yield "new", "".join(right[other_start:other_end])
 
 
 def _figure(figure: Figure) -> dict[str, Any]:
