@@ -14,7 +14,7 @@ from pytest_agentops.errors import AgentopsError, CassetteMissing, UsageError
 
 AREAS = ("cassettes", "prompts", "traces")
 """Each has commands of its own."""
-COMMANDS = ("compare",)
+COMMANDS = ("compare", "init")
 """Commands of no area."""
 
 
