@@ -5,8 +5,9 @@ A change inside a branch that a test's inputs never take does not touch it. What
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from pytest_agentops.repository import PromptRepository
 from pytest_agentops.revision import Revision
 from pytest_agentops.tape import load
 from pytest_agentops.trace import Render
+from pytest_agentops.trees import is_partial
 from pytest_agentops.versions import LABELS, LOCK
 
 
@@ -52,9 +54,11 @@ class RecordedTest:
 
     name: str
     file: Path
-    cassettes: tuple[Path, ...]
-    """Its own first, which need not be there; then those of shared fixtures that may be its."""
-    pinned: tuple[str, ...] = ()
+    cassette: Path
+    """It need not be there."""
+    shared: tuple[Path, ...] = ()
+    """The folders of the cassettes of shared fixtures that it uses."""
+    pins: Mapping[str, str] = field(default_factory=dict)
     """The prompts whose version it names itself."""
 
 
@@ -81,16 +85,22 @@ class Impact:
             HistoryError: the base is not in a git repository.
         """
         file = self._inside(test.file)
-        own, *_ = test.cassettes
-        if any(path == file or not _is_another_test(path) for path in self.code()):
+        if file is None or any(path == file or not _is_another_test(path, test.file) for path in self.code()):
             return None
-        if not own.is_file() or any(map(self.recording_changed, test.cassettes)):
+        shared = [path for folder in test.shared for path in sorted(folder.glob("*.yaml"))]
+        if not test.cassette.is_file() or any(map(self.recording_changed, [test.cassette, *shared])):
+            return None
+        if any(self._changed_below(folder) for folder in test.shared):
             return None
         try:
-            tapes = [(tape.of(test.name) or tape) for tape in map(load, test.cassettes)]
+            tapes = [(tape.of(test.name) or tape) for tape in map(load, [test.cassette, *shared])]
         except CassetteError:
             return None
-        effect = self.of(own, (render for tape in tapes for render in tape.prompts), test.pinned)
+        if self.revised and any(not call.prompts for tape in tapes for call in tape.trace().model_calls):
+            return None  # What it was told came from somewhere else, perhaps from a prompt all the same.
+        if any(map(self._repinned, test.pins.items())):
+            return None
+        effect = self.of(test.cassette, (render for tape in tapes for render in tape.prompts), list(test.pins))
         if effect.affected:
             return None
         return f"its requests are what they were: {', '.join(effect.prompts) or 'it renders no prompt'}"
@@ -105,7 +115,7 @@ class Impact:
         return [
             path
             for path in sorted(self._changed)
-            if not (_is_of_prompts(path, history.prefix) or "/cassettes/" in f"/{path}" or path.endswith(".md"))
+            if not (_is_of_prompts(path, history.prefix) or _is_recorded(path) or _is_read_by_people(path))
         ]
 
     def recording_changed(self, cassette: Path) -> bool:
@@ -114,11 +124,38 @@ class Impact:
         Raises:
             HistoryError: the base is not in a git repository.
         """
-        return self._inside(cassette) in self._changed
+        inside, history = self._inside(cassette), self.head.history
+        # What git does not know of may have been anything.
+        return (
+            inside is None
+            or inside in self._changed
+            or inside not in history.everything(history.commit(self.base.head))
+        )
 
-    def _inside(self, path: Path) -> str:
+    def _changed_below(self, folder: Path) -> bool:
+        inside = self._inside(folder)
+        return inside is None or any(path.startswith(f"{inside}/") for path in self._changed)
+
+    def _inside(self, path: Path) -> str | None:
+        """Where it is in the repository; None outside of it."""
         root = self.head.history.root
-        return path.resolve().relative_to(root).as_posix() if path.resolve().is_relative_to(root) else str(path)
+        return path.resolve().relative_to(root).as_posix() if path.resolve().is_relative_to(root) else None
+
+    @cached_property
+    def revised(self) -> bool:
+        """Whether any prompt is another one than at the base."""
+        names = {*self.base.tree.names(), *self.head.tree.names()}
+        return any(self._revision(name) is not None for name in names if not is_partial(name))
+
+    def _repinned(self, pin: tuple[str, str]) -> bool:
+        """Whether the version that a test names is another one, or not to be found."""
+        name, version = pin
+        if version == "worktree":
+            return self._revision(name) is not None
+        try:
+            return self.base.resolve(name, version).digest != self.head.resolve(name, version).digest
+        except PromptError:
+            return True
 
     @cached_property
     def _changed(self) -> frozenset[str]:
@@ -135,6 +172,8 @@ class Impact:
         revision = self._revision(render.name)
         if revision is None or isinstance(revision, str):
             return None if revision is None else Touch(render.name, revision, render.inputs)
+        if "REDACTED-" in json.dumps(render.inputs, default=str):
+            return Touch(render.name, "an input of it was not recorded as it was", render.inputs)
         reasons = list(differing(revision, render.inputs))
         return Touch(render.name, "; ".join(reasons), render.inputs) if reasons else None
 
@@ -163,10 +202,21 @@ def _is_of_prompts(path: str, prefix: str) -> bool:
     return path.startswith(prefix) and path.endswith((ENDING, LOCK, LABELS))
 
 
-def _is_another_test(path: str) -> bool:
-    """Whether a file holds tests alone, by its name, so that it touches none but its own."""
+def _is_recorded(path: str) -> bool:
+    return "/cassettes/" in f"/{path}" and (path.endswith(".yaml") or ".bodies/" in path)
+
+
+def _is_read_by_people(path: str) -> bool:
+    name = path.rpartition("/")[2].upper()
+    return path.startswith("docs/") or name.startswith(("README", "CHANGELOG", "CONTRIBUTING", "LICENSE"))
+
+
+def _is_another_test(path: str, own: Path) -> bool:
+    """Whether a file holds tests alone, by its name, and this one does not name it, so that it touches none of its."""
     name = path.rpartition("/")[2]
-    return name.endswith(".py") and (name.startswith("test_") or name.endswith("_test.py"))
+    if not (name.endswith(".py") and (name.startswith("test_") or name.endswith("_test.py"))):
+        return False
+    return name.removesuffix(".py") not in own.read_text(encoding="utf-8", errors="replace")
 
 
 def differing(revision: Revision, inputs: Mapping[str, Any]) -> Iterator[str]:

@@ -7,6 +7,7 @@ asked and no agent runs.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -67,7 +68,9 @@ def _notices(comparison: Comparison, mutant: Mutant, trace: Trace) -> bool:
         if isinstance(comparison.subject, ResponseText):
             return comparison.holds_of(run.response) != comparison.holds
         return comparison.holds_of(comparison.subject.of_run(run)) != comparison.holds
-    except Exception:  # A test whose comparison raises, whatever it is, fails.
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # A test whose comparison raises fails; what pytest raises is no Exception.
         return True
 
 
@@ -138,7 +141,7 @@ def _another(value: Any) -> Any:
         case bool():
             return not value
         case int() | float():
-            return value + 1
+            return value + 1 if value + 1 not in (value, math.inf) and value == value else 0
         case str():
             return "another text" if value != "another text" else "a text"
         case list():

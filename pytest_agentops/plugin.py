@@ -240,6 +240,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in concerned:
         _marked(item)
     if config.getoption("--agentops-impacted"):
+        if config.getoption("--agentops-ref"):
+            raise pytest.UsageError("--agentops-impacted looks at the working tree, and --agentops-ref away from it")
         _leave_out(config, items)
 
 
@@ -273,12 +275,24 @@ def _untouched(config: pytest.Config, items: list[pytest.Item]) -> dict[pytest.I
     found = {}
     for item in items:
         pins = item.callspec.params.get(_PINNED, {}) if hasattr(item, "callspec") else {}
-        shared = sorted((item.path.parent / "cassettes" / item.path.stem / "fixtures").glob("*.yaml"))
-        pinned = tuple(name for name, version in pins.items() if version != "worktree")
-        test = RecordedTest(item.nodeid, item.path, (_cassette_of(item), *shared), pinned)
+        test = RecordedTest(item.nodeid, item.path, _cassette_of(item), tuple(_shared_folders(item)), pins)
         if (reason := impact.untouched(test)) is not None:
             found[item] = f"{item.nodeid}: {reason}"
     return found
+
+
+def _shared_folders(item: pytest.Item) -> Generator[Path, None, None]:
+    """Where the cassettes of the shared fixtures are that a test may use: beside the files that define them."""
+    definitions = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+    files = {
+        Path(code.co_filename)
+        for each in definitions.values()
+        for definition in each
+        if (code := getattr(inspect.unwrap(definition.func), "__code__", None)) is not None
+    }
+    for file in sorted({item.path, *files}):
+        if _is_under(file, item.config.rootpath):
+            yield file.parent / "cassettes" / file.stem / "fixtures"
 
 
 def _cassette_of(item: pytest.Item) -> Path:

@@ -94,7 +94,7 @@ class Case:
     def answered_otherwise(self) -> bool:
         """Whether the final answer is another one; JSON is compared by its value."""
         base, head = (str(trace.response) for trace in self.traces)
-        return base != head and _value(base) != _value(head)
+        return base != head and bool(differences(_value(base), _value(head), "$"))
 
     @cached_property
     def findings(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -226,7 +226,7 @@ def edits(base: Sequence[ToolCall], head: Sequence[ToolCall]) -> Iterator[CallEd
     gone: list[ToolCall] = []
     come: list[ToolCall] = []
     kept: list[CallEdit] = []
-    for kind, start, end, other_start, other_end in difflib.SequenceMatcher(None, *names, autojunk=False).get_opcodes():
+    for kind, start, end, other_start, other_end in _opcodes(*names):
         if kind == "equal":
             pairs = zip(base[start:end], head[other_start:other_end], strict=True)
             kept += [CallEdit("changed", was, now, found) for was, now in pairs if (found := _otherwise(was, now))]
@@ -242,6 +242,12 @@ def edits(base: Sequence[ToolCall], head: Sequence[ToolCall]) -> Iterator[CallEd
     kept += [CallEdit("removed", call, None) for call in gone]
     kept += [CallEdit("added", None, call) for call in come]
     yield from sorted(kept, key=lambda edit: (edit.head or edit.base or ToolCall("")).step)
+
+
+def _opcodes(base: Sequence[str], head: Sequence[str]) -> list[Any]:
+    # Of many calls the frequent names are no landmarks, or the time would grow with the square.
+    many = len(base) * len(head) > 250_000
+    return difflib.SequenceMatcher(None, base, head, autojunk=many).get_opcodes()
 
 
 def _otherwise(was: ToolCall, now: ToolCall) -> tuple[Difference, ...]:

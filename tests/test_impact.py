@@ -224,3 +224,113 @@ def test_the_command_explains_each_verdict(house, tiny_project):
     ]
     assert [each["affected"] for each in json.loads(typed("--json").stdout)] == [False, True, False]
     assert typed("--base", "nope").exit_code == 2
+
+
+# --- what must not be left out ---------------------------------------------------------------------------------------
+
+
+def test_a_shared_fixture_elsewhere_is_looked_at(house, tiny_project):
+    tiny_project.write(
+        "conftest.py",
+        """
+        import pytest
+        from agent import ask
+
+        @pytest.fixture(scope="session")
+        def greeted(prompts):
+            return ask(prompts["b"].render())
+        """,
+    )
+    tiny_project.write(
+        "test_it.py",
+        """
+        from agent import ask
+
+        def test_it(agent_trace, greeted, prompts):
+            ask(prompts["a"].render(q="x"))
+        """,
+    )
+    with ScriptedModel(lambda request: Says(request.prompt)) as model:
+        tiny_project.run(env={"MODEL_URL": model.base_url})
+    house.commit("with a fixture")
+    assert impacted(tiny_project).outcomes == {"deselected": 1}
+
+    house.prompt("1.1.0", "user:\nHello there", name="b")
+
+    assert "deselected" not in impacted(tiny_project).outcomes
+
+
+def test_a_request_that_carries_no_render_may_be_made_of_any_prompt(house, tiny_project):
+    tiny_project.write(
+        "test_it.py",
+        """
+        from agent import ask
+
+        def test_it(agent_trace, prompts):
+            ask(prompts["a"].body)
+        """,
+    )
+    with ScriptedModel(lambda request: Says(request.prompt)) as model:
+        tiny_project.run(env={"MODEL_URL": model.base_url})
+    house.commit("by hand")
+    assert impacted(tiny_project).outcomes == {"deselected": 1}
+
+    house.prompt("1.1.0", "user:\nHello there", name="b")
+
+    assert "deselected" not in impacted(tiny_project).outcomes
+
+
+def test_a_pin_that_means_something_else_now_touches_its_test(house, tiny_project):
+    house.write("labels.toml", '[a]\nproduction = "1.0.0"\n')
+    tiny_project.write(
+        "test_it.py",
+        """
+        import pytest
+        from agent import ask
+
+        @pytest.mark.agentops(versions={"a": ["production", "1.0.0"]})
+        def test_it(agent_trace, prompts):
+            ask(prompts["a"].render(q="x"))
+        """,
+    )
+    with ScriptedModel(lambda request: Says(request.prompt)) as model:
+        tiny_project.run(env={"MODEL_URL": model.base_url})
+    house.commit("pinned")
+    house.prompt("1.1.0", BODY + " Hurry.", more=MORE)
+    assert impacted(tiny_project).outcomes == {"deselected": 2}
+    house.write("labels.toml", '[a]\nproduction = "1.1.0"\n')
+
+    run = impacted(tiny_project)
+
+    assert left_out(run.stdout) == ["test_it.py::test_it[a@1.0.0]: its requests are what they were: a"]
+
+
+@pytest.mark.parametrize("file", ["prompts/helper.py", "cassettes/loader.py", "k.md", "test_helpers.py"])
+def test_what_is_no_prompt_and_no_recording_counts_as_code(house, tiny_project, file):
+    path = tiny_project.path / "test_it.py"
+    path.write_text(path.read_text() + "\n# from test_helpers import q\n")
+    house.commit("it names its helper")
+    tiny_project.write(file, "X = 1\n")
+
+    assert "deselected" not in impacted(tiny_project).outcomes
+
+
+def test_a_recording_that_git_does_not_know_may_have_been_anything(house, tiny_project):
+    (tiny_project.path / ".gitignore").write_text("cassettes\n")
+    house.git("rm", "-rq", "--cached", "cassettes")
+    house.commit("recordings out of git")
+
+    assert "deselected" not in impacted(tiny_project).outcomes
+
+
+def test_an_input_that_was_redacted_is_not_known():
+    head = state(body=BODY.replace("Sorry!", "So sorry!"))
+
+    assert reasons(state(), head, {"q": "REDACTED-1", "late": False}) == ["an input of it was not recorded as it was"]
+
+
+def test_impact_looks_at_the_working_tree(house, tiny_project):
+    run = impacted(tiny_project, "--agentops-ref=HEAD")
+
+    assert run.exit_code == 4
+    assert "--agentops-impacted looks at the working tree" in run.stdout + run.stderr

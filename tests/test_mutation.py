@@ -312,3 +312,23 @@ def test_a_run_without_traces_says_so(tiny_project):
     run = tiny_project.run("--agentops-mutate")
 
     assert "no passing test has a trace that could be changed" in run.stdout
+
+
+def test_what_pytest_raises_in_a_comparison_is_noticed_and_fails_nothing():
+    class Strict:
+        def __eq__(self, other: object) -> bool:
+            return True if other == 42 else pytest.fail("not 42")
+
+        __hash__ = None  # type: ignore[assignment]
+
+    left = unnoticed(run_of([LOOKUP]), lambda run: call("lookup", order=Strict()) in run.trajectory)
+
+    assert not any(line.startswith("changed") for line in left)
+
+
+@pytest.mark.parametrize("value", [1e16, float("nan"), float("inf"), -1, True, ""])
+def test_a_changed_value_is_another_one(value):
+    run = run_of([ToolCall("pay", {"amount": value})])
+    [changed] = [mutant for mutant in mutants(run) if mutant.kind == "changed"]
+
+    assert repr(changed.now.arguments["amount"]) != repr(value)

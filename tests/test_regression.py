@@ -317,3 +317,38 @@ def test_the_command_writes_the_file_beside_what_it_prints(house, tiny_project):
 
     assert run.stdout.splitlines()[2].startswith("1 regressed")
     assert (tiny_project.path / "out/report.html").read_text().startswith("<!doctype html>")
+
+
+# --- what a breaker found --------------------------------------------------------------------------------------------
+
+
+def test_a_bool_is_no_number_in_an_answer():
+    assert Case("x", calling(answer='{"ok": 1}'), calling(answer='{"ok": true}')).verdict == "changed"
+    assert Case("x", calling(answer='{"ok": 1}'), calling(answer='{"ok": 1.0}')).verdict == "same"
+
+
+def test_half_a_surrogate_pair_is_written_as_what_it_is(house, tiny_project):
+    path = tiny_project.path / "cassettes/test_it/test_asks_another.yaml"
+    path.write_text(path.read_text().replace("re: hello", "re: \\ud83d"))
+
+    for arguments in ([], ["--markdown"], ["--html", "r.html"], ["--json"]):
+        run = compared(tiny_project, "HEAD", *arguments)
+        assert (run.exit_code, run.stderr) == (0, "")
+
+
+def test_many_calls_of_few_tools_are_compared():
+    names = [f"t{number % 5}" for number in range(2000)]
+
+    found = list(edits(calls(*names), calls(*names[::-1])))
+
+    assert all(edit.kind == "moved" for edit in found)
+
+
+def test_what_regressed_stands_in_the_comment_whatever_else_there_is():
+    huge = [Case(f"a{number}.yaml", calling("a"), calling("b", answer="x " * 40_000)) for number in range(3)]
+    worse = Case("z.yaml", calling("a"), replace(calling("b"), outcome="failed"))
+
+    told = markdown.text(comparison(*huge, worse), most=20_000)
+
+    assert "<details open><summary>z" in told
+    assert len(told) <= 20_000

@@ -275,3 +275,22 @@ def test_meaning_without_its_extra_names_the_extra(monkeypatch):
 def test_a_similar_text_is_shown_as_it_was_written():
     assert repr(similar_to("a")) == "similar_to('a', at_least=0.8)"
     assert repr(similar_to("a", 0.6, "meaning")) == "similar_to('a', at_least=0.6, by='meaning')"
+
+
+@pytest.mark.parametrize(
+    "schema", [{"$ref": "#"}, {"$dynamicRef": "#nowhere"}, {"$schema": [1]}, {"$id": "http://["}], ids=str
+)
+def test_a_schema_that_breaks_its_reader_is_an_error_where_it_is_written(schema):
+    with pytest.raises(ExpectationError):
+        matches_schema(schema)
+
+
+@pytest.mark.parametrize(
+    ("schema", "answer"),
+    [({"type": "array", "items": {"$ref": "#"}}, "[" * 400 + "]" * 400), ({"multipleOf": 0.01}, "1e400")],
+)
+def test_an_answer_that_breaks_its_reader_does_not_fit(schema, answer):
+    mismatch = matches_schema(schema).mismatch(ResponseText(answer))
+
+    assert mismatch is not None
+    assert mismatch.problems[0].message.startswith("it cannot be compared with the schema: ")

@@ -59,6 +59,11 @@ def command(commands: Any, name: str, about: str, run: Any) -> argparse.Argument
     return made
 
 
+def printable(text: str) -> str:
+    """The text without what UTF-8 has no way to write, such as half of a surrogate pair."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 _STYLES = (
     (r"\[-.*?-\]|^\s*- .*", "red"),
     (r"\{\+.*?\+\}|^\s*\+ .*", "green"),
@@ -70,6 +75,7 @@ _STYLES = (
 
 def tell(lines: Iterable[str]) -> None:
     """Print the lines: with colours on a terminal, as they are to a file or a pipe."""
+    lines = map(printable, lines)
     if not sys.stdout.isatty():
         for line in lines:
             print(line)

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pytest_agentops.cli import tell
+from pytest_agentops.cli import printable, tell
 
 ABOUT = "what became of the recorded behaviour between two commits, without running anything"
 
@@ -37,7 +37,7 @@ def _compare(options: argparse.Namespace) -> int:
     found = compare(prompts, options.base, options.head)
     if options.html is not None:
         options.html.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(options.html, html.text(found).encode())
+        write_whole(options.html, printable(html.text(found)).encode())
     if options.json:
         cases = [
             {
@@ -54,7 +54,7 @@ def _compare(options: argparse.Namespace) -> int:
         state = {"base": found.base.sha, "head": found.head and found.head.sha, "same": found.count("same")}
         print(json.dumps({**state, "cases": cases}, indent=2, default=str))
     elif options.markdown:
-        print(text(found), end="")
+        print(printable(text(found)), end="")
     else:
         tell(lines(found))
     failed = found.count("regressed") or found.count("not comparable")

@@ -100,7 +100,12 @@ def matches_schema(schema: Mapping[str, Any] | type) -> Expectation:
             f"matches_schema takes a JSON schema as a mapping, or a pydantic model class, not {schema!r}"
         )
     schema = copy.deepcopy(dict(schema))
-    _check_schema(schema)
+    try:
+        _check_schema(schema)
+    except ExpectationError:
+        raise
+    except Exception as error:  # What jsonschema makes of it is none of its own errors.
+        raise ExpectationError(f"the schema cannot be used: {type(error).__name__}: {error}") from error
     return MatchesSchema(schema)
 
 
@@ -129,8 +134,13 @@ def _unfit(model: type, text: str) -> Iterator[Problem]:
 
 
 def _violations(schema: Mapping[str, Any], value: object) -> Iterator[Problem]:
-    for error in sorted(_validator(schema).iter_errors(value), key=lambda each: list(map(str, each.absolute_path))):
-        yield Problem(_path(error.absolute_path), error.message)
+    try:
+        found = list(_validator(schema).iter_errors(value))
+    except (RecursionError, ArithmeticError) as error:  # A value that is nested too deeply, or an endless number.
+        yield Problem("$", f"it cannot be compared with the schema: {type(error).__name__}: {error}")
+        return
+    for each in sorted(found, key=lambda error: list(map(str, error.absolute_path))):
+        yield Problem(_path(each.absolute_path), each.message)
 
 
 def _path(parts: Iterable[str | int]) -> str:
@@ -171,6 +181,8 @@ def _check_schema(schema: Mapping[str, Any]) -> None:
             f"the schema has a $ref that leads nowhere: {reference!r}\n"
             "  what it names must stand in the schema itself, under $defs; nothing is fetched"
         )
+    for value in (None, {}, [], "", 0):  # A schema that refers to itself without end fails on everything.
+        list(_validator(schema).iter_errors(value))
 
 
 def _lost(resource: Resource[Any], resolver: Any) -> Iterator[str]:

@@ -20,16 +20,15 @@ _ROOM = 2_000
 def text(comparison: Comparison, *, most: int = MOST_CHARACTERS) -> str:
     """The whole comment, in at most so many characters; what does not fit is counted."""
     head = "\n".join(_head(comparison))
-    parts = [
-        *_revisions(comparison),
-        *map(_case, (case for case in comparison.cases if case.verdict not in ("new", "gone"))),
-    ]
+    cases = [case for case in comparison.cases if case.verdict not in ("new", "gone")]
+    worst = [case for case in cases if case.verdict in ("regressed", "not comparable")]
+    parts = [*map(_case, worst), *_revisions(comparison), *(_case(case) for case in cases if case not in worst)]
     tail = "\n".join(_tail(comparison))
     room = most - len(head) - len(tail) - _ROOM
     kept: list[str] = []
     for part in parts:
         if len(part) + 1 > room:
-            break
+            continue
         room -= len(part) + 1
         kept.append(part)
     left = len(parts) - len(kept)
