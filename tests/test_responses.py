@@ -277,9 +277,7 @@ def test_a_similar_text_is_shown_as_it_was_written():
     assert repr(similar_to("a", 0.6, "meaning")) == "similar_to('a', at_least=0.6, by='meaning')"
 
 
-@pytest.mark.parametrize(
-    "schema", [{"$ref": "#"}, {"$dynamicRef": "#nowhere"}, {"$schema": [1]}, {"$id": "http://["}], ids=str
-)
+@pytest.mark.parametrize("schema", [{"$ref": "#"}, {"$dynamicRef": "#nowhere"}, {"$schema": [1]}], ids=str)
 def test_a_schema_that_breaks_its_reader_is_an_error_where_it_is_written(schema):
     with pytest.raises(ExpectationError):
         matches_schema(schema)

@@ -181,7 +181,8 @@ def _check_schema(schema: Mapping[str, Any]) -> None:
             f"the schema has a $ref that leads nowhere: {reference!r}\n"
             "  what it names must stand in the schema itself, under $defs; nothing is fetched"
         )
-    for value in (None, {}, [], "", 0):  # A schema that refers to itself without end fails on everything.
+    values: tuple[object, ...] = (None, {}, [], "", 0)
+    for value in values:  # A schema that refers to itself without end fails on everything.
         list(_validator(schema).iter_errors(value))
 
 
