@@ -19,15 +19,13 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FunctionLoader, TemplateSyntaxError, nodes
 from jinja2.visitor import NodeTransformer
 
-from pytest_agentops.document import conflict_line
+from pytest_agentops.document import FRONT_MATTER, conflict_line
 from pytest_agentops.errors import PromptError, PromptNotFound, PromptSyntaxError
 from pytest_agentops.kinds import ENDING, ROLES
 from pytest_agentops.sandbox import rendered, sandbox, written
 
 if TYPE_CHECKING:
     from jinja2 import Template
-
-FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*$\n?", re.MULTILINE | re.DOTALL)
 
 
 _nonce: ContextVar[str] = ContextVar("agentops_render_nonce")

@@ -25,6 +25,9 @@ import yaml
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*$\n?", re.MULTILINE | re.DOTALL)
+"""YAML between two lines of dashes, at the beginning of a text."""
+
 DEEPEST = 500
 """How deep a document may be nested: PyYAML's C code recurses without a guard, which would end the process."""
 

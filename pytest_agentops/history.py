@@ -366,16 +366,7 @@ class History:
             # The root of the repository, wherever the folder is: paths are told from there.
             return str(
                 self._repo.git.execute(
-                    [
-                        "git",
-                        "-C",
-                        str(self.root),
-                        "--literal-pathspecs",
-                        "-c",
-                        "log.showRoot=true",
-                        command,
-                        *arguments,
-                    ],
+                    ["git", "-C", str(self.root), *_ALWAYS, command, *arguments],
                     strip_newline_in_stdout=False,
                 )
             ).removesuffix("\n")

@@ -106,7 +106,7 @@ class Impact:
         return f"its requests are what they were: {', '.join(effect.prompts) or 'it renders no prompt'}"
 
     def code(self) -> list[str]:
-        """The files besides prompts, cassettes and Markdown that changed since the base: they may touch any test.
+        """The files that changed since the base and are no prompts, recordings or notes for people: code, perhaps.
 
         Raises:
             HistoryError: the base is not in a git repository.

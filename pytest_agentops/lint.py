@@ -20,7 +20,8 @@ from typing import Any, Literal, get_args
 import yaml
 from jinja2 import TemplateSyntaxError, nodes
 
-from pytest_agentops.body import FRONT_MATTER, with_role_calls
+from pytest_agentops.body import with_role_calls
+from pytest_agentops.document import FRONT_MATTER
 from pytest_agentops.errors import PromptError, did_you_mean
 from pytest_agentops.kinds import ROLES, Field
 from pytest_agentops.models import retired

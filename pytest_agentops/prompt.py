@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_agentops import kinds
-from pytest_agentops.document import conflict_line
+from pytest_agentops.document import FRONT_MATTER, conflict_line
 from pytest_agentops.errors import PromptError, PromptInputError, PromptNotFound, PromptSyntaxError, did_you_mean
 from pytest_agentops.kinds import Field
 from pytest_agentops.trace import Render
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 MOST_CHARACTERS = 1_000_000
 """A file with more is no prompt."""
 
-_FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*$\n?", re.MULTILINE | re.DOTALL)
 _MOST_VALUES = 20_000
 
 Source = Callable[[str], str]
@@ -89,7 +88,7 @@ class Prompt:
             PromptNotFound: it includes a file that is not there.
         """
         _check_text(text, path)
-        found = _FRONT_MATTER.match(text)
+        found = FRONT_MATTER.match(text)
         if text.partition("\n")[0].rstrip() == "---" and not found:
             raise PromptSyntaxError(f"{path}:1: the front matter opens with --- and is never closed by another ---")
         front_matter = _yaml(found[1], path) if found else {}
@@ -297,7 +296,7 @@ class Prompt:
 
     def line_of(self, keys: Sequence[str | int]) -> int:
         """The line of the file on which this key of the front matter stands, such as `("inputs", "tone", "kind")`."""
-        found = _FRONT_MATTER.match(self.text)
+        found = FRONT_MATTER.match(self.text)
         return _line(found[1], keys) if found else 1
 
     @cached_property

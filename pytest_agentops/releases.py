@@ -207,7 +207,8 @@ def _bumped(
     level = asked or owed
     target = Semver.parse(old.version or "0.0.0").raised(level)
     version = max(target, Semver.parse(prompt.version or "0.0.0"))
-    while str(version) in taken(prompt):
+    others = taken(prompt)
+    while str(version) in others:
         version = version.raised(level)
     return Bump(prompt.name, old.version, str(version), level, tuple(reasons(revision, level)))
 

@@ -11,7 +11,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_agentops.body import FRONT_MATTER, checked_partial, partial_body
+from pytest_agentops.body import checked_partial, partial_body
+from pytest_agentops.document import FRONT_MATTER
 from pytest_agentops.errors import HistoryError, PromptError, PromptNotFound, VersionNotFound, did_you_mean
 from pytest_agentops.history import ENDING, Change, History
 from pytest_agentops.prompt import Prompt, normal_name, sha256
@@ -25,7 +26,7 @@ from pytest_agentops.trees import (
     is_partial,
     read_snapshot,
 )
-from pytest_agentops.versions import LABELS, LOCK, Locked, Semver, is_range, newest, read_labels, read_lock
+from pytest_agentops.versions import LABELS, LOCK, Locked, Semver, is_range, is_semver, newest, read_labels, read_lock
 
 if TYPE_CHECKING:
     from pytest_agentops.releases import Plan
@@ -101,11 +102,15 @@ class PromptRepository:
         if "@" in name:
             raise PromptNotFound(f"{name!r} is a reference and no name\n  write get({name!r})")
         name = normal_name(name)
-        override = overrides.get(self.folder.resolve()) if overrides and isinstance(self.tree, WorkingTree) else None
-        if override is not None and override is not self:
-            return override[name]
-        pinned = self._pins().get(name)
-        return self.at_hand(name) if pinned is None else self.resolve(name, pinned)
+        answering = self._answering()
+        pinned = answering._pins().get(name)
+        return answering.at_hand(name) if pinned is None else answering.resolve(name, pinned)
+
+    def _answering(self) -> PromptRepository:
+        """Who answers for the working tree: itself, or what a test that runs now has put in its place."""
+        if not overrides or not isinstance(self.tree, WorkingTree):
+            return self
+        return overrides.get(self.folder.resolve(), self)
 
     def get(self, reference: str, *, key: str | None = None) -> Prompt:
         """The prompt that a reference means.
@@ -124,7 +129,7 @@ class PromptRepository:
         """
         chosen = _alternative(reference, key)
         name, at, wanted = chosen.partition("@")
-        return self.resolve(normal_name(name), wanted) if at else self[name]
+        return self._answering().resolve(normal_name(name), wanted) if at else self[name]
 
     def at(self, ref: str) -> PromptRepository:
         """The prompts as they were at a commit; the working tree is not touched.
@@ -225,7 +230,7 @@ class PromptRepository:
             return None
         said = _VERSION_LINE.search(head[1])
         version = said[1] if said else _version_in(head[1])
-        return version if version and _is_semver(version) else None
+        return version if version and is_semver(version) else None
 
     def _then(self, change: Change) -> Prompt:
         """The prompt as this change left it, with the partials of that commit."""
@@ -265,6 +270,8 @@ class PromptRepository:
         """
         from pytest_agentops.releases import bump
 
+        if not message.strip():
+            raise PromptError(f"a bump says why: bump({name!r}, message=...)")
         return bump(self, [normal_name(name)], message)[0]
 
     # --- what the folder says of itself ------------------------------------------------------------------------------
@@ -346,7 +353,7 @@ class PromptRepository:
             return then.at_hand(self.name_at(then, name))
         if colon and kind == "sha256":
             return self._by_digest(name, rest)
-        if _is_semver(wanted):
+        if is_semver(wanted):
             return self._by_version(name, wanted)
         if is_range(wanted):
             return self._by_version(name, self._newest(name, wanted))
@@ -465,14 +472,6 @@ def _version_in(front_matter: str) -> str | None:
     except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return None
     return str(data["version"]) if isinstance(data, dict) and "version" in data else None
-
-
-def _is_semver(text: str) -> bool:
-    try:
-        Semver.parse(text)
-    except PromptError:
-        return False
-    return True
 
 
 def _alternative(reference: str, key: str | None) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 
 from jinja2 import nodes
 
-from pytest_agentops.body import FRONT_MATTER, partial_body, with_role_calls
+from pytest_agentops.body import partial_body, with_role_calls
+from pytest_agentops.document import FRONT_MATTER
 from pytest_agentops.errors import PromptError
 from pytest_agentops.importing import RoleMark, Variable, parsed_body, parts, said
 from pytest_agentops.kinds import RICH, object_schema
