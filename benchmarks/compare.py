@@ -13,8 +13,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from pytest_agentops.behaviour import compare
 from pytest_agentops.exchange import Exchange, Request, Response
-from pytest_agentops.regression import compare
 from pytest_agentops.repository import PromptRepository
 from pytest_agentops.tape import Tape, save
 

@@ -275,13 +275,14 @@ class Session:
         draft: Path | None = None,
         ignore: Sequence[str] = (),
         shared: bool = False,
+        sample: bool = False,
         equipment: Equipment | None = None,
     ) -> None:
         self.path, self.draft, self.mode, self.name = path, draft, mode, name
         self.saved: Path | None = None
         """Where this run was saved, once it is closed; None when there was nothing to save."""
         self._equipment = equipment or Equipment()
-        self._ignore, self._shared = tuple(ignore), shared
+        self._ignore, self._shared, self._sample = tuple(ignore), shared, sample
         self._had = self._existing()
         self._drafted = self._existing_draft()
         played = self._had if self._had is not None and mode in ("none", "once", "changed") else Tape()
@@ -377,8 +378,7 @@ class Session:
         if self.mode in _WRITE and not self.replays and self.recording.exchanges and not self._unchanged(outcome):
             self.recording.forget()
             tape = self._recorded(outcome)
-            anyway = outcome == "failed" and self.mode in ("all", "changed") and not self._would_spoil(tape)
-            if outcome == "passed" or anyway:
+            if outcome == "passed" or (outcome == "failed" and self._counts_all_the_same(tape)):
                 self._save(tape)
             elif self.draft is not None:
                 self._save_draft(tape)
@@ -390,6 +390,14 @@ class Session:
         if self.mode != "changed" or self._had is None or self.cassette.unplayed or self.recording.source == "live":
             return False
         return outcome in (None, self._had.outcome) or (outcome != "passed" and self._had.outcome == "passed")
+
+    def _counts_all_the_same(self, tape: Tape) -> bool:
+        """Whether a failed run is saved as the test's recording."""
+        if self._sample:
+            # Of several takes each counts, or their rate would be that of the better ones; but a call that got no
+            # answer says nothing of the agent.
+            return not tape.exchanges[-1].failed
+        return self.mode in ("all", "changed") and not self._would_spoil(tape)
 
     def _recorded(self, outcome: Outcome | None) -> Tape:
         exchanges = self.recording.exchanges

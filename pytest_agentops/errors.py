@@ -27,6 +27,7 @@ AgentopsError
 ├── BudgetExceeded             a run is over the budget of its test, or a call was stopped that would be
 ├── NothingCaptured            an expectation was asked of an empty recording
 ├── Unjudged                   a judge gave no verdict
+├── ReportError                a report that cannot be read, merged, or vouched for
 ├── NeverHeld                  what comes after something that did not happen was asked for
 └── UnknownFigure              a figure that the evidence does not give
     ├── UnknownPrice
@@ -224,6 +225,10 @@ class BudgetExceeded(AgentopsError):
 
 class Unjudged(AgentopsError):
     """A judge gave no verdict: the response neither meets its criterion nor fails it."""
+
+
+class ReportError(AgentopsError):
+    """A report cannot be read, does not fit together with another one, or does not tell of what is here."""
 
 
 class NeverHeld(AgentopsError):

@@ -686,7 +686,10 @@ def _question(body: Any) -> str:
 
 
 def _command(test: str, mode: str) -> str:
-    return f"pytest {shlex.quote(test)} --agentops-record={mode}" if test else f"run with record mode {mode}"
+    if not test:
+        return f"run with record mode {mode}"
+    name, option, takes = test.partition(" --agentops-trials=")
+    return f"pytest {shlex.quote(name)}{option}{takes} --agentops-record={mode}"
 
 
 def refusal_lines(refusal: Refusal) -> Iterator[str]:

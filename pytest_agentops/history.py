@@ -288,6 +288,11 @@ class History:
         new = self._git("ls-files", "--others", "--exclude-standard", "-z")
         return sorted({*filter(None, changed.split("\0")), *filter(None, new.split("\0"))})
 
+    def present(self) -> list[str]:
+        """The files of the working tree that git knows of or would take, by their path from the root, sorted."""
+        told = self._git("ls-files", "--cached", "--others", "--exclude-standard", "-z")
+        return sorted(set(filter(None, told.split("\0"))))
+
     def renamed_since(self, ref: str) -> Mapping[str, str]:
         """The files of the folder that were elsewhere in it at a commit: their names now, with those of then.
 

@@ -22,6 +22,9 @@ from pytest_agentops.trace import Render
 from pytest_agentops.trees import is_partial
 from pytest_agentops.versions import LABELS, LOCK
 
+REPORT_MARK = "<!-- pytest-agentops -->"
+"""With what a report in Markdown begins."""
+
 
 @dataclass(frozen=True)
 class Touch:
@@ -116,6 +119,7 @@ class Impact:
             path
             for path in sorted(self._changed)
             if not (_is_of_prompts(path, history.prefix) or _is_recorded(path) or _is_read_by_people(path))
+            and not _is_report(history.root / path)
         ]
 
     def recording_changed(self, cassette: Path) -> bool:
@@ -209,6 +213,14 @@ def _is_recorded(path: str) -> bool:
 def _is_read_by_people(path: str) -> bool:
     name = path.rpartition("/")[2].upper()
     return path.startswith("docs/") or name.startswith(("README", "CHANGELOG", "CONTRIBUTING", "LICENSE"))
+
+
+def _is_report(path: Path) -> bool:
+    """Whether a file is a report of ours, kept beside the code it tells of."""
+    if path.suffix != ".md" or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(REPORT_MARK)) == REPORT_MARK.encode()
 
 
 def _is_another_test(path: str, own: Path) -> bool:

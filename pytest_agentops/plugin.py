@@ -12,7 +12,7 @@ from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 import pytest
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pytest_agentops.expect.budgets import Budget
     from pytest_agentops.guard import Hosts, Refusal
     from pytest_agentops.mutation import Survey
+    from pytest_agentops.regression import Take
+    from pytest_agentops.report import Report
     from pytest_agentops.repository import PromptRepository
     from pytest_agentops.settings import Settings
     from pytest_agentops.trace import Comparison
@@ -39,6 +41,10 @@ _MARKER = (
 _MARKED = ("record", "cassette", "ignore", "budget", "versions")
 _PINNED = "agentops_versions"
 """The parameter that says which versions a run of a test has."""
+_TAKE = "agentops_take"
+"""The parameter that says which of several takes a run of a test is."""
+_MOST_TOLD = 10
+"""Tests of which the end of a run tells what became of them."""
 _LONGEST_NAME = 120
 _REFUSED = re.compile(r'[\x00-\x1f\x7f"%*/:<>?\\|]')
 """Characters that one file system or another refuses in a name, and the one that encodes them."""
@@ -75,6 +81,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="what the change is compared with (default: where this branch left the main one)",
     )
     group.addoption(
+        "--agentops-report",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="compare this run with the base and write what became of each recorded test to a file that ends in .html, "
+        ".json or .md; may be given several times",
+    )
+    group.addoption(
+        "--agentops-trials",
+        metavar="N",
+        type=int,
+        default=1,
+        help="run each test that uses this plugin so many times, each take with a cassette of its own",
+    )
+    group.addoption(
         "--agentops-mutate",
         action="store_true",
         help="change the trace of each passing test in one place after another, and say which changes its comparisons "
@@ -83,8 +104,72 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known."""
+    """Make the marker known, and take what this run is asked for besides."""
     config.addinivalue_line("markers", _MARKER)
+    if (trials := config.getoption("--agentops-trials")) != 1:
+        if trials < 1:
+            raise pytest.UsageError(f"--agentops-trials={trials}: a test has one take or more")
+        config.pluginmanager.register(_Trials(trials), "agentops-trials")
+    if _compares(config):
+        config.stash[_FINDINGS] = _Findings(config)
+        config.pluginmanager.register(config.stash[_FINDINGS], "agentops-findings")
+
+
+def _compares(config: pytest.Config) -> bool:
+    """Whether this run is compared with the base, and decided by gates."""
+    given = ("--agentops-report", "--agentops-base", "--agentops-impacted")
+    return any(map(config.getoption, given)) or config.getoption("--agentops-trials") > 1
+
+
+class _Trials:
+    """Runs each test of ours several times; the first take keeps the name of the test."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    @pytest.hookimpl(trylast=True)  # So that what says which take it is stands last in the name.
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Make a test of each take."""
+        definition = metafunc.definition
+        if "agent_trace" in metafunc.fixturenames or definition.get_closest_marker("agentops") is not None:
+            metafunc.fixturenames.append(_TAKE)
+            ids = [pytest.HIDDEN_PARAM, *(f"take{number}" for number in range(2, self.number + 1))]
+            metafunc.parametrize(_TAKE, range(1, self.number + 1), ids=ids)
+
+
+def _take_of(item: pytest.Item) -> int:
+    number: int = (getattr(item, "callspec", None) and item.callspec.params.get(_TAKE, 1)) or 1  # type: ignore[attr-defined]
+    return number
+
+
+def _without_take(name: str, number: int) -> str:
+    """The name of a test without what says which take it is."""
+    return re.sub(rf"-?take{number}(?=\]$)", "", name).removesuffix("[]") if number > 1 else name
+
+
+class _Findings:
+    """Gathers what the tests of a run came to, on xdist's controller too."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.ran: list[Mapping[str, Any]] = []
+        self.failed: dict[str, str] = {}
+        """The tests that failed, with the phase."""
+        self.report: Report | None = None
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Hear of one phase of one test."""
+        if report.failed:
+            self.failed[report.nodeid] = str(report.when)
+        if (figures := getattr(report, "agentops", None)) and figures.get("ran"):
+            self.ran.append(figures["ran"])
+
+    @property
+    def excused(self) -> bool:
+        """Whether nothing failed but takes that a gate judges."""
+        judged = {each["id"] for each in self.ran if not each["take"]["problem"]}
+        only_takes = all(when == "call" and test in judged for test, when in self.failed.items())
+        return bool(self.failed) and only_takes and self.config.getoption("--agentops-trials") > 1
 
 
 # --- one test --------------------------------------------------------------------------------------------------------
@@ -100,6 +185,8 @@ class _Run:
     skipped: bool = False
     interrupted: bool = False
     ended: bool = False
+    unplayed: bool = False
+    """Whether it failed since answers in its cassette were not asked for."""
     budget: Budget | None = None
     caveats: list[str] = field(default_factory=list)
     """What is to be said of comparisons that held."""
@@ -165,8 +252,9 @@ _SHARED = pytest.StashKey[list[str]]()
 """The cassettes of shared fixtures so far."""
 _ELSEWHERE = pytest.StashKey[int]()
 """How many recordings of a killed run xdist's workers have kept."""
-_LEFT = pytest.StashKey[list[str]]()
-"""The tests that were left out since no change of prompts touches them, each with the reason."""
+_LEFT = pytest.StashKey[list[tuple[str, str, str, str]]]()
+"""The tests that were left out since no change of prompts touches them: id, reason, cassette, id in a shared one."""
+_FINDINGS = pytest.StashKey[_Findings]()
 _LATE = pytest.StashKey[list[str]]()
 """What happened outside of every test and must not pass in silence, as text."""
 
@@ -176,6 +264,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     config = session.config
     config.stash[_LATE] = []
     config.stash[_OPEN] = ExitStack()
+    if _FINDINGS in config.stash and not hasattr(config, "workerinput"):
+        _check_reports(config)
     controls_workers = config.pluginmanager.hasplugin("dsession")  # They would inherit the proxies of a guard here.
     if controls_workers or not _may_be_scoped(config.rootpath):
         return
@@ -189,6 +279,19 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     capture.everything = whole
     config.stash[_OPEN].callback(setattr, capture, "everything", None)
     config.stash[_OPEN].enter_context(protecting(whole, capture.guarded_here))
+
+
+def _check_reports(config: pytest.Config) -> None:
+    """A mistake in what is asked for is told before any test runs, and not after all of them."""
+    from pytest_agentops.errors import UsageError
+    from pytest_agentops.formats.files import check
+
+    try:
+        for path in config.getoption("--agentops-report"):
+            check(Path(path))
+    except UsageError as error:
+        raise pytest.UsageError(f"--agentops-report: {error}") from None
+    _base(config)
 
 
 def _may_be_scoped(root: Path) -> bool:
@@ -253,7 +356,7 @@ def _leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
         left = _untouched(config, [item for item in items if _is_ours(item)])
     except PromptError as error:
         raise pytest.UsageError(f"--agentops-impacted: {error}") from None
-    config.stash[_LEFT] = list(left.values())
+    config.stash[_LEFT] = [(item.nodeid, reason, str(_cassette_of(item)), item.nodeid) for item, reason in left.items()]
     config.hook.pytest_deselected(items=list(left))
     items[:] = [item for item in items if item not in left]
 
@@ -277,7 +380,7 @@ def _untouched(config: pytest.Config, items: list[pytest.Item]) -> dict[pytest.I
         pins = item.callspec.params.get(_PINNED, {}) if hasattr(item, "callspec") else {}
         test = RecordedTest(item.nodeid, item.path, _cassette_of(item), tuple(_shared_folders(item)), pins)
         if (reason := impact.untouched(test)) is not None:
-            found[item] = f"{item.nodeid}: {reason}"
+            found[item] = reason
     return found
 
 
@@ -296,6 +399,13 @@ def _shared_folders(item: pytest.Item) -> Generator[Path, None, None]:
 
 
 def _cassette_of(item: pytest.Item) -> Path:
+    from pytest_agentops.behaviour import take_path
+
+    return take_path(_first_cassette_of(item), _take_of(item))
+
+
+def _first_cassette_of(item: pytest.Item) -> Path:
+    """The cassette of the test's first take."""
     marked = _marked(item)
     return item.path.parent / marked["cassette"] if "cassette" in marked else cassette_path(item)
 
@@ -371,7 +481,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         if run is not None:
             run.session.begin_teardown()
     if run is not None:
-        _check(run.session)
+        _check(run)
         _check_budget(run)
         if run.comparisons is not None:
             from pytest_agentops.mutation import survey
@@ -412,7 +522,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object
     finally:
         _end(run)
     if not (run.failed or run.skipped):
-        _check(run.session, teardown=True)
+        _check(run, teardown=True)
     return result
 
 
@@ -445,8 +555,91 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         config.workeroutput["agentops"] = {"late": list(late), "recovered": _recovered(config), "left": list(left)}
     if session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and config.stash.get(_LEFT, []):
         session.exitstatus = pytest.ExitCode.OK  # Nothing had to run, which is what a harmless change is about.
+    if not hasattr(config, "workerinput"):
+        _decide(session)
     if late and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _decide(session: pytest.Session) -> None:
+    """Put the run beside the base, write the reports that are asked for, and let the gates decide."""
+    config = session.config
+    findings = config.stash.get(_FINDINGS, None)
+    if findings is None or session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        return
+    left = config.stash.get(_LEFT, []) if _settings(config).gate.gates or config.getoption("--agentops-report") else []
+    if not findings.ran and not left:
+        return
+    report = findings.report = _report(config, findings, left)
+    if config.getoption("--agentops-report"):
+        _write_reports(config, report)
+    closed = report.gated == "failed" or (report.gated == "undecided" and report.gates.undecided == "fail")
+    if closed:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    elif report.gated != "no gate" and findings.excused:
+        session.exitstatus = pytest.ExitCode.OK  # What failed are takes, which the gates have judged.
+
+
+def _report(config: pytest.Config, findings: _Findings, left: list[tuple[str, str, str, str]]) -> Report:
+    from pytest_agentops.behaviour import Ran, of_run
+    from pytest_agentops.report import take_of
+    from pytest_agentops.repository import PromptRepository
+
+    ran = [
+        Ran(
+            each["test"],
+            each["test"],
+            Path(each["cassette"]),
+            take_of(each["take"]),
+            "",
+            each["group"],
+            (*each["variant"],),
+        )
+        for each in findings.ran
+    ]
+    ran += [Ran(test, test, Path(cassette), None, reason) for test, reason, cassette, _ in left]
+    base, why = _base(config)
+    settings = _settings(config)
+    command = shlex.join(["pytest", *config.invocation_params.args])
+    notes = [f"there is nothing to compare with: {why}"] if why else []
+    return of_run(ran, PromptRepository(settings.prompts), base, gates=settings.gate, command=command, notes=notes)
+
+
+def _base(config: pytest.Config) -> tuple[PromptRepository | None, str]:
+    """The prompts at the base; where there is none and nobody named one, why."""
+    from pytest_agentops.errors import PromptError
+    from pytest_agentops.releases import base_of
+    from pytest_agentops.repository import PromptRepository
+
+    named = config.getoption("--agentops-base") or _settings(config).base
+    try:
+        found = base_of(PromptRepository(_settings(config).prompts), named)
+    except PromptError as error:
+        if named:
+            raise pytest.UsageError(f"--agentops-base: {error}") from None
+        return None, str(error).splitlines()[0]
+    return found, "" if found is not None else "nothing is committed yet"
+
+
+def _write_reports(config: pytest.Config, report: Report) -> None:
+    from pytest_agentops.errors import PromptError, UsageError
+    from pytest_agentops.formats.files import write
+    from pytest_agentops.history import History
+    from pytest_agentops.seal import sealed
+
+    paths = [config.invocation_params.dir / path for path in config.getoption("--agentops-report")]
+
+    def sign(text: str, path: Path) -> str:
+        try:
+            return sealed(text, path, History(_settings(config).prompts), paths)
+        except PromptError:  # Outside of git there is nothing to vouch for.
+            return text
+
+    for path in paths:
+        try:
+            write(report, path, sign=sign)
+        except UsageError as error:
+            config.stash[_LATE].append(str(error))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -491,6 +684,8 @@ def pytest_runtest_makereport(
     if report.when == "teardown":
         # What stands in a report's dict travels from xdist's workers to the controller.
         report.__dict__["agentops"] = _figures(item, run)
+        if item.config.getoption("xmlpath", None):
+            report.user_properties += _properties(run)
         # Items live as long as the session; their recordings need not.
         del item.stash[_RUN]
     return report
@@ -525,14 +720,14 @@ def pytest_fixture_setup(
     session.begin_teardown()
     if session.cassette.misses or session.refusals or session.recording.strays:
         run.failed = True
-        _check(session)
+        _check(run)
     return result
 
 
 def _end_shared(run: _Run) -> None:
     _end(run)
     if not run.failed:
-        _check(run.session, teardown=True)
+        _check(run, teardown=True)
 
 
 def _home(fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest) -> Path | None:
@@ -567,7 +762,15 @@ def _opened(item: pytest.Item, *, path: Path | None = None) -> Session:
 
 
 def _again(item: pytest.Item) -> str:
-    return f"pytest {shlex.quote(_typed(item))} --agentops-record=all"
+    name, option, takes = _command(item).partition(" --agentops-trials=")
+    return f"pytest {shlex.quote(name)}{option}{takes} --agentops-record=all"
+
+
+def _command(item: pytest.Item) -> str:
+    """The id of a test as it is typed, with the option that makes its take."""
+    number = _take_of(item)
+    takes = max(number, item.config.getoption("--agentops-trials"))
+    return _without_take(_typed(item), number) + (f" --agentops-trials={takes}" if number > 1 else "")
 
 
 def _typed(item: pytest.Item) -> str:
@@ -588,10 +791,16 @@ def _end(run: _Run) -> None:
         raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
-def _check(session: Session, *, teardown: bool = False) -> None:
+def _check(run: _Run, *, teardown: bool = False) -> None:
     __tracebackhide__ = True
+    from pytest_agentops.errors import CassetteUnplayed
+
     with _as_failure():
-        session.check(teardown=teardown)
+        try:
+            run.session.check(teardown=teardown)
+        except CassetteUnplayed:
+            run.unplayed = True
+            raise
 
 
 def _check_budget(run: _Run) -> None:
@@ -681,7 +890,57 @@ def _figures(item: pytest.Item, run: _Run) -> dict[str, Any]:
         "drift": _explained("drift_lines", *drift) if drift else None,
         "caveats": run.caveats,
         "mutation": _surveyed(run.survey) if run.survey is not None and run.survey.tried else None,
+        "ran": _ran(item, run) if _compares(item.config) and not run.skipped else None,
     }
+
+
+def _ran(item: pytest.Item, run: _Run) -> dict[str, Any]:
+    """What this take of the test came to, as plain data."""
+    from pytest_agentops.report import take_data
+
+    number = _take_of(item)
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    pins = parameters.get(_PINNED)
+    test = _without_take(item.nodeid, number)
+    label = ",".join(f"{name}@{version}" for name, version in (pins or {}).items())
+    return {
+        "id": item.nodeid,
+        "test": test,
+        "cassette": str(_first_cassette_of(item)),
+        "take": take_data(_seen(run, number)),
+        "group": test.replace(label, "", 1).replace("[]", "").replace("[-", "[").replace("-]", "]") if pins else "",
+        "variant": [item.callspec.indices.get(_PINNED, 0), label] if pins else [0, ""],  # type: ignore[attr-defined]
+    }
+
+
+def _seen(run: _Run, number: int = 1) -> Take:
+    """The run as far as runs are compared."""
+    from pytest_agentops.assembly import judgements
+    from pytest_agentops.regression import Take
+
+    recording = run.session.recording
+    judged = judgements(recording.exchanges, recorded=recording.recorded)
+    outcome: Literal["passed", "failed"] = "failed" if run.failed else "passed"
+    return Take.seen(recording.freeze(), judged, outcome=outcome, number=number, problem=_problem(run))
+
+
+def _problem(run: _Run) -> str:
+    """Why what happened does not tell what the agent does; empty where it does."""
+    session = run.session
+    if session.cassette.misses:
+        return f"its recording does not fit: {str(session.cassette.misses[0].error()).splitlines()[0]}"
+    if session.refusals:
+        return "it wanted to reach the network past its recording"
+    if run.unplayed:
+        left = len(session.cassette.unplayed)
+        return f"its recording does not fit: {left} recorded answer{'s were' if left != 1 else ' was'} not asked for"
+    return ""
+
+
+def _properties(run: _Run) -> list[tuple[str, str]]:
+    from pytest_agentops.formats.junit import properties
+
+    return list(properties(_seen(run)))
 
 
 def _surveyed(survey: Survey) -> dict[str, Any]:
@@ -703,6 +962,7 @@ def _new_session(item: pytest.Item, *, path: Path | None = None) -> Session:
     settings = _settings(item.config)
     marked = _marked(item)
     shared = path is None and "cassette" in marked
+    path_is_own = path is None  # A shared fixture has one recording, however many takes use it.
     if path is None:
         path = _cassette_of(item)
     option = item.config.getoption("--agentops-record")
@@ -711,11 +971,12 @@ def _new_session(item: pytest.Item, *, path: Path | None = None) -> Session:
     return Session(
         path,
         mode=option or marked.get("record") or settings.record,
-        name=item.nodeid,
-        command=_typed(item),
+        name=_without_take(item.nodeid, _take_of(item)) if shared else item.nodeid,
+        command=_command(item),
         draft=settings.drafts / _inside(path, settings.root),
         ignore=(*settings.ignore, *marked.get("ignore", ())),
         shared=shared,
+        sample=path_is_own and item.config.getoption("--agentops-trials") > 1,
         equipment=_equipment(item.config),
     )
 
@@ -777,7 +1038,7 @@ def cassette_path(item: pytest.Item) -> Path:
 
     Characters that a file system refuses are percent-encoded; an over-long name is shortened and ends in a hash.
     """
-    named, bracket, parameters = item.nodeid.partition("::")[2].partition("[")
+    named, bracket, parameters = _without_take(item.nodeid, _take_of(item)).partition("::")[2].partition("[")
     name = named.replace("::", ".") + bracket + parameters
     name = _REFUSED.sub(lambda found: quote(found[0], safe=""), name or item.name).strip()
     if len(name.encode()) > _LONGEST_NAME:
@@ -915,6 +1176,15 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             terminalreporter.write_line(line)
     for line in (*_left_out(terminalreporter), *_lately(terminalreporter.config)):
         terminalreporter.write_line(line)
+    findings = terminalreporter.config.stash.get(_FINDINGS, None)
+    if findings is not None and findings.report is not None:
+        from pytest_agentops.formats.terminal import lines
+
+        terminalreporter.section(f"agentops: {findings.report.verdict}", sep="-")
+        for line in lines(findings.report, most=None if terminalreporter.verbosity > 0 else _MOST_TOLD):
+            terminalreporter.write_line(line)
+        for path in terminalreporter.config.getoption("--agentops-report"):
+            terminalreporter.write_line(f"written: {path}")
     if terminalreporter.config.getoption("--agentops-mutate"):
         from pytest_agentops import summary
 
@@ -953,7 +1223,7 @@ def _left_out(terminalreporter: Any) -> Generator[str, None, None]:
     if left:
         yield f"agentops: left out {len(left)} test{'s' * (len(left) != 1)} that the change of prompts does not touch"
         shown = left if terminalreporter.verbosity > 0 else left[:5]
-        yield from (f"  {each}" for each in shown)
+        yield from (f"  {test}: {reason}" for test, reason, *_ in shown)
         if len(left) > len(shown):
             yield f"  and {len(left) - len(shown)} more (-v shows them)"
 

@@ -1,27 +1,172 @@
-"""Base and head side by side: what changed in the behaviour of recorded runs, without running anything."""
+"""Base and head side by side: what became of the behaviour of recorded tests."""
 
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from statistics import fmean
 from typing import Any, Literal
 
-from pytest_agentops.errors import CassetteError, PromptError, UnknownFigure
+from pytest_agentops.assembly import judgements
+from pytest_agentops.errors import UnknownFigure
 from pytest_agentops.expect.calls import Difference, differences
-from pytest_agentops.history import Commit, History
-from pytest_agentops.repository import PromptRepository
-from pytest_agentops.revision import Revision
-from pytest_agentops.tape import Tape, load, loads
+from pytest_agentops.tape import Tape
 from pytest_agentops.trace import ModelCall, ToolCall, Trace, tool_names
+from pytest_agentops.trials import (
+    CONFIDENCE,
+    Pair,
+    Rate,
+    better_by_chance,
+    corrected,
+    difference,
+    takes_needed,
+    worse_by_chance,
+)
+from pytest_agentops.volatile import normalised
 
-Verdict = Literal["regressed", "improved", "changed", "same", "new", "gone", "not comparable"]
-VERDICTS: tuple[Verdict, ...] = ("regressed", "improved", "changed", "not comparable", "new", "gone", "same")
+Verdict = Literal[
+    "regressed", "improved", "changed", "too few runs to tell", "not comparable", "new", "gone", "same"
+]  # fmt: skip
+VERDICTS: tuple[Verdict, ...] = (
+    "regressed", "not comparable", "too few runs to tell", "changed", "improved", "new", "gone", "same"
+)  # fmt: skip
 """In the order in which a reviewer wants to read them."""
 
+MARGIN = 0.2
+"""A difference between two rates that is surely smaller than this counts as none."""
+
 EditKind = Literal["added", "removed", "moved", "changed"]
+
+
+@dataclass(frozen=True)
+class Take:
+    """One run of a test, as far as runs are compared: plain data."""
+
+    outcome: Literal["passed", "failed"] | None = None
+    """How it ended; None where the recording does not tell."""
+    number: int = 1
+    """Which of several takes it is."""
+    problem: str = ""
+    """Why what happened does not tell what the agent does: nobody answered it, as a rule."""
+    calls: tuple[ToolCall, ...] = ()
+    """The tool calls, without their results."""
+    response: str = ""
+    figures: Mapping[str, float | None] = field(default_factory=dict)
+    """Tokens, dollars, seconds as recorded, model calls and tool calls; None where the evidence does not give one."""
+    latencies: tuple[float, ...] = ()
+    """The seconds of each model call, as recorded."""
+    findings: tuple[str, ...] = ()
+    """Their kinds."""
+    models: tuple[str, ...] = ()
+    """Those that answered."""
+    tools: Mapping[str, str] = field(default_factory=dict)
+    """Those that were offered, with the digest of each declaration."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """What judges were asked, with the share of their votes that said yes."""
+    said: str = ""
+    """What the test began with: the user's messages of the first model call."""
+    inputs: Mapping[str, Any] | None = None
+    """What the prompts of the first model call were rendered with; None where it carried none."""
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    """The prompts that were rendered, with their versions."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """The same with their digests."""
+
+    @classmethod
+    def of(cls, tape: Tape, number: int = 1) -> Take:
+        """What a recording tells."""
+        outcome = tape.outcome if tape.outcome in ("passed", "failed") else None
+        calls = judgements(tape.exchanges, recorded=tape.recorded)
+        return cls.seen(tape.trace(), calls, outcome=outcome, number=number)
+
+    @classmethod
+    def seen(
+        cls,
+        trace: Trace,
+        judged: Sequence[ModelCall] = (),
+        *,
+        outcome: Literal["passed", "failed"] | None,
+        number: int = 1,
+        problem: str = "",
+    ) -> Take:
+        """What a run tells; `judged` are the model calls that judged it."""
+        first = trace.model_calls[0] if trace.model_calls else None
+        renders = [trace.prompts[index] for index in first.prompts if index < len(trace.prompts)] if first else []
+        said = [message.text for message in first.messages if message.role == "user"] if first else []
+        return cls(
+            outcome=outcome,
+            number=number,
+            problem=problem,
+            calls=tuple(replace(call, result=None, status=call.status, id="") for call in trace.tool_calls),
+            response=str(trace.response),
+            figures=_figures(trace),
+            latencies=tuple(call.latency for call in trace.model_calls if call.latency is not None),
+            findings=tuple(finding.kind for finding in trace.findings),
+            models=tuple(dict.fromkeys(call.model for call in trace.model_calls if call.model)),
+            tools={
+                name: hashlib.sha256(json.dumps(tool, sort_keys=True, default=str).encode()).hexdigest()[:12]
+                for call in trace.model_calls
+                for tool in call.tools
+                for name in tool_names(tool)
+            },
+            scores=_scores(judged),
+            said=str(_steady("\n".join(said))),
+            inputs={name: _steady(value) for render in renders for name, value in render.inputs.items()}
+            if renders
+            else None,
+            prompts={render.name: render.version or "" for render in trace.prompts},
+            digests={render.name: render.digest for render in trace.prompts},
+        )
+
+
+def _figures(trace: Trace) -> dict[str, float | None]:
+    return {
+        "tokens": _known(trace, lambda: trace.usage.total_tokens),
+        "cost": _known(trace, lambda: trace.cost),
+        "seconds": _known(trace, lambda: trace.duration),
+        "model calls": float(len(trace.model_calls)),
+        "tool calls": float(len(trace.tool_calls)),
+    }
+
+
+def _known(trace: Trace, figure: Any) -> float | None:
+    try:
+        return float(figure()) if trace.model_calls else None
+    except UnknownFigure:
+        return None
+
+
+def _scores(judged: Sequence[ModelCall]) -> dict[str, float]:
+    """What judges were asked, each with the share of votes for it; what is no vote is left out."""
+    votes: dict[str, list[bool]] = {}
+    for call in judged:
+        try:
+            vote = json.loads(call.response)["verdict"] == "pass"
+            asked = next(message.text for message in reversed(call.messages) if message.role == "user")
+        except (ValueError, TypeError, KeyError, StopIteration, RecursionError):
+            continue
+        votes.setdefault(_criterion(asked), []).append(vote)
+    return {criterion: fmean(each) for criterion, each in votes.items()}
+
+
+def _criterion(asked: str) -> str:
+    """What the prompt of a judge was given to judge by."""
+    criterion = re.split(r"\n\s*The (?:question|answer), as data:", asked, maxsplit=1)[0]
+    return " ".join(criterion.removeprefix("The criterion:").split())[:200]
+
+
+def _steady(value: Any) -> object:
+    """The value without what changes from run to run, such as today's date."""
+    return normalised(value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str))
+
+
+# --- one test --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -39,7 +184,7 @@ class CallEdit:
 
 @dataclass(frozen=True)
 class Figure:
-    """One measure on both sides; None where the evidence does not give it."""
+    """One measure on both sides, the mean of several takes; None where the evidence does not give it."""
 
     name: str
     base: float | None
@@ -52,172 +197,212 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Chance:
+    """How likely a difference between takes is, if nothing had changed; corrected for the number of tests asked."""
+
+    worse: float
+    better: float
+    enough: float
+    """A chance of at most this much is evidence."""
+    tests: int = 1
+    """How many tests were asked at once."""
+
+
+@dataclass(frozen=True)
 class Case:
-    """One recorded test on both sides."""
+    """One recorded test on both sides, with one take or several."""
 
     name: str
-    """The path of its cassette, from the root of the repository; of a shared one with the test behind it."""
-    base: Tape | None
-    head: Tape | None
-    problem: str = ""
-    """Why the two cannot be compared, where they cannot."""
+    """The id of the test; where nothing was run, the path of its cassette."""
+    base: tuple[Take, ...] = ()
+    head: tuple[Take, ...] = ()
+    trouble: str = ""
+    """Why its recordings cannot be read, where they cannot."""
+    left_out: str = ""
+    """Why it did not run, where it need not; the head is then what is recorded."""
+    chance: Chance | None = None
+    """Given where there are several takes, by `weighed`."""
 
     @cached_property
     def verdict(self) -> Verdict:
-        """What became of it: by the outcome of its run first, then by its behaviour."""
+        """What became of it: by the outcomes of its runs first, then by its behaviour."""
         if self.problem:
             return "not comparable"
-        if self.base is None or self.head is None:
-            return "new" if self.base is None else "gone"
-        was, now = self.base.outcome, self.head.outcome
-        if was != now and {was, now} <= {"passed", "failed"}:
-            return "regressed" if now == "failed" else "improved"
+        if not self.base or not self.head:
+            return "new" if not self.base else "gone"
+        pair = self.pair
+        if pair is None or (self.chance is None and pair.difference == 0):
+            return "changed" if self.behaves_otherwise else "same"
+        if self.chance is None:
+            return "regressed" if pair.difference < 0 else "improved"
+        if min(self.chance.worse, self.chance.better) <= self.chance.enough:
+            return "regressed" if self.chance.worse < self.chance.better else "improved"
+        if pair.difference and not _is_none(pair):
+            return "too few runs to tell"
         return "changed" if self.behaves_otherwise else "same"
 
     @cached_property
+    def problem(self) -> str:
+        """Why the two sides cannot be compared; empty where they can."""
+        if self.trouble:
+            return self.trouble
+        unfit = next((take.problem for take in self.head if take.problem), "")
+        if unfit or not (self.base and self.head):
+            return unfit
+        was, now = self.base[0], self.head[0]
+        if was.inputs is not None and now.inputs is not None:
+            other = {name for name in {*was.inputs} & {*now.inputs} if was.inputs[name] != now.inputs[name]}
+            if other:
+                return f"the test gives other inputs now: {', '.join(sorted(other))}"
+            if was.digests != now.digests:  # What the user said may be what a prompt says.
+                return ""
+        asked = was.figures.get("model calls"), now.figures.get("model calls")
+        return "the test asks something else now" if all(asked) and was.said != now.said else ""
+
+    @cached_property
+    def pair(self) -> Pair | None:
+        """How many takes passed on each side; None where a recording does not tell how its run ended."""
+        sides = [[take.outcome for take in takes] for takes in (self.base, self.head)]
+        if None in sides[0] or None in sides[1]:
+            return None
+        base, head = (Rate(side.count("passed"), len(side)) for side in sides)
+        return Pair(base, head)
+
+    @property
+    def several(self) -> bool:
+        """Whether there are several takes on a side."""
+        return len(self.base) > 1 or len(self.head) > 1
+
+    @cached_property
+    def needed(self) -> int | None:
+        """About how many takes on each side would show the difference that was seen, were it real."""
+        if self.pair is None or self.chance is None:
+            return None
+        return takes_needed(self.pair, 1 - self.chance.enough / self.chance.tests)
+
+    @cached_property
+    def shown(self) -> tuple[Take | None, Take | None]:
+        """The two takes that tell most: of rates that differ one that passed and one that failed."""
+        was, now = (tuple(take for take in takes if not take.problem) for takes in (self.base, self.head))
+        if not was or not now:
+            return (was or self.base or (None,))[0], (now or self.head or (None,))[0]
+        wanted = ("passed", "failed")
+        if self.pair is not None and self.pair.difference > 0:
+            wanted = ("failed", "passed")
+        if self.pair is not None and self.pair.difference:
+            base = next((take for take in was if take.outcome == wanted[0]), was[0])
+            return base, next((take for take in now if take.outcome == wanted[1]), now[0])
+        pairs = ((one, other) for one in was for other in now)
+        return next((pair for pair in pairs if shape(pair[0]) != shape(pair[1])), (was[0], now[0]))
+
+    @cached_property
     def behaves_otherwise(self) -> bool:
-        """Whether anything but figures differs."""
+        """Whether anything but figures differs; of several takes, whether a trajectory is seen on one side alone."""
+        if self.several:
+            base, head = self.shapes
+            return {*base} != {*head} or bool(self.drift)
         return bool(self.calls or self.answered_otherwise or self.drift or self.findings[0] or self.findings[1])
 
     @cached_property
-    def traces(self) -> tuple[Trace, Trace]:
-        """Both traces; an empty one where there is none."""
-        return tuple(side.trace() if side is not None else Trace() for side in (self.base, self.head))  # type: ignore[return-value]
+    def shapes(self) -> tuple[Counter[str], Counter[str]]:
+        """The trajectories of each side, by the names of their tools, with how many takes have each."""
+        return Counter(map(shape, self.base)), Counter(map(shape, self.head))
 
     @cached_property
     def calls(self) -> tuple[CallEdit, ...]:
-        """What changed in the trajectory."""
-        base, head = self.traces
-        return tuple(edits(base.tool_calls, head.tool_calls))
+        """What changed in the trajectory, of the takes that are shown."""
+        base, head = self.shown
+        return tuple(edits(base.calls, head.calls)) if base is not None and head is not None else ()
 
     @cached_property
     def answered_otherwise(self) -> bool:
         """Whether the final answer is another one; JSON is compared by its value."""
-        base, head = (str(trace.response) for trace in self.traces)
+        base, head = (take.response if take is not None else "" for take in self.shown)
         return base != head and bool(differences(_value(base), _value(head), "$"))
+
+    @cached_property
+    def structural(self) -> tuple[Difference, ...]:
+        """Where the answers differ, when both are JSON; `expected` is the base's value."""
+        values = [_value(take.response) if take is not None else "" for take in self.shown]
+        if all(isinstance(value, Mapping | list) for value in values):
+            return tuple(differences(values[0], values[1], "$"))
+        return ()
 
     @cached_property
     def findings(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The kinds of findings that went, and those that came."""
-        base, head = ([finding.kind for finding in trace.findings] for trace in self.traces)
-        return tuple(kind for kind in base if kind not in head), tuple(kind for kind in head if kind not in base)
+        base, head = ({kind for take in takes for kind in take.findings} for takes in (self.base, self.head))
+        return tuple(sorted(base - head)), tuple(sorted(head - base))
 
     @cached_property
     def drift(self) -> tuple[str, ...]:
         """What else is otherwise about the models: which answered, and which tools they were offered."""
-        base, head = self.traces
-        return tuple(_drift(base.model_calls, head.model_calls))
+        return tuple(_drift(self.base, self.head)) if self.base and self.head else ()
 
     @cached_property
     def figures(self) -> tuple[Figure, ...]:
-        """Tokens, dollars, seconds as they were recorded, model calls and tool calls."""
-        base, head = (_figures(trace) for trace in self.traces)
-        return tuple(Figure(name, base[name], head[name]) for name in base)
+        """Tokens, dollars, seconds as they were recorded, model calls, tool calls, and the votes of judges."""
+        names = dict.fromkeys(name for take in (*self.base, *self.head) for name in take.figures)
+        judged = dict.fromkeys(name for take in (*self.base, *self.head) for name in take.scores)
+        return (
+            *(Figure(name, *(_mean(take.figures.get(name) for take in side) for side in self.sides)) for name in names),
+            *(
+                Figure(f"judged {name!r}", *(_mean(take.scores.get(name) for take in side) for side in self.sides))
+                for name in judged
+            ),
+        )
+
+    @property
+    def sides(self) -> tuple[tuple[Take, ...], tuple[Take, ...]]:
+        """The takes of the base and those of the head."""
+        return self.base, self.head
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """What became of every recorded test between two states of a repository."""
-
-    base: Commit
-    head: Commit | None
-    """None for the working tree."""
-    cases: tuple[Case, ...]
-    """Those whose cassette is another one, came or went; in the order in which a reviewer wants to read them."""
-    unchanged: int
-    """How many cassettes are the same, byte by byte."""
-    revisions: tuple[Revision, ...] = ()
-    """The prompts that changed."""
-
-    def count(self, verdict: Verdict) -> int:
-        """How many tests have this verdict; `same` counts those whose cassettes did not change."""
-        return sum(case.verdict == verdict for case in self.cases) + (self.unchanged if verdict == "same" else 0)
+def _is_none(pair: Pair) -> bool:
+    low, high = difference(pair)
+    return low > -MARGIN and high < MARGIN
 
 
-def compare(prompts: PromptRepository, base: str, head: str | None = None) -> Comparison:
-    """The behaviour of the recorded tests at two commits, or at one and in the working tree; nothing is run.
+def _mean(values: Iterable[float | None]) -> float | None:
+    found = list(values)
+    known = [value for value in found if value is not None]
+    return fmean(known) if known and len(known) == len(found) else None
 
-    Only cassettes that differ are read.
 
-    Raises:
-        HistoryError: there is no such commit here.
+def shape(take: Take) -> str:
+    """The trajectory of a take by the names of its tools, in steps."""
+    steps: dict[int, list[str]] = {}
+    for call in take.calls:
+        steps.setdefault(call.step, []).append(call.name)
+    return " → ".join(" + ".join(sorted(names)) for names in steps.values()) or "no tool"
+
+
+def weighed(cases: Sequence[Case], confidence: float = CONFIDENCE) -> tuple[Case, ...]:
+    """The same cases, those with several takes each with the chance that it differs for no reason.
+
+    Half of the error that is allowed goes to single cases, corrected for their number; half to `together`.
     """
-    history = prompts.history
-    before = _cassettes(history.everything(history.commit(base)))
-    after = (
-        _cassettes(history.everything(history.commit(head))) if head is not None else _worktree(history, base, before)
-    )
-    cases = [
-        case
-        for path in sorted({*before, *after})
-        if before.get(path) != after.get(path)
-        for case in _cases(history, path, before.get(path), after.get(path))
-    ]
-    renamed = {blob for path, blob in before.items() if path not in after} & {
-        blob for path, blob in after.items() if path not in before
+    asked = [case for case in cases if case.several and case.pair is not None and not case.problem]
+    asked = [case for case in asked if case.base and case.head]
+    pairs = [case.pair for case in asked if case.pair is not None]
+    worse = corrected([worse_by_chance([pair]) for pair in pairs])
+    better = corrected([better_by_chance([pair]) for pair in pairs])
+    enough = (1 - confidence) / 2
+    found = {
+        id(case): Chance(less, more, enough, len(asked)) for case, less, more in zip(asked, worse, better, strict=True)
     }
-    cases = [case for case in cases if not (before.get(case.name) in renamed or after.get(case.name) in renamed)]
-    unchanged = sum(before.get(path) == blob for path, blob in after.items()) + len(renamed)
-    return Comparison(
-        history.about(base),
-        history.about(head) if head is not None else None,
-        tuple(sorted(cases, key=lambda case: (VERDICTS.index(case.verdict), case.name))),
-        unchanged,
-        tuple(_revisions(prompts.at(base), prompts.at(head) if head is not None else prompts)),
-    )
+    return tuple(replace(case, chance=found.get(id(case))) for case in cases)
 
 
-def _cassettes(files: Mapping[str, str]) -> dict[str, str]:
-    return {path: blob for path, blob in files.items() if _is_cassette(path)}
+def together(cases: Sequence[Case], confidence: float = CONFIDENCE) -> Chance | None:
+    """How likely the difference of all cases together is, if nothing had changed; None where there is nothing to ask.
 
-
-def _is_cassette(path: str) -> bool:
-    return "/cassettes/" in f"/{path}" and path.endswith(".yaml") and not path.startswith(".agentops/")
-
-
-def _worktree(history: History, base: str, before: Mapping[str, str]) -> dict[str, str]:
-    """The cassettes of the working tree: those that git says are the same keep the name of their content."""
-    found = dict(before)
-    for path in filter(_is_cassette, history.changed_since(base)):
-        if (history.root / path).is_file():
-            found[path] = ""
-        else:
-            found.pop(path, None)
-    return found
-
-
-def _cases(history: History, path: str, base: str | None, head: str | None) -> Iterator[Case]:
-    try:
-        sides = [_tape(history, path, blob) for blob in (base, head)]
-    except CassetteError as error:
-        yield Case(path, None, None, str(error).partition("\n")[0])
-        return
-    tests = dict.fromkeys(test for side in sides if side is not None for test in side.tests)
-    if not tests:
-        yield Case(path, sides[0], sides[1])
-        return
-    for test in tests:
-        was, now = (side.tests.get(test) if side is not None else None for side in sides)
-        if was != now:
-            yield Case(f"{path}::{test}" if test else path, was, now)
-
-
-def _tape(history: History, path: str, blob: str | None) -> Tape | None:
-    if blob is None:
+    It finds what no single case shows: with one take on each side it is McNemar's test over the cases.
+    """
+    pairs = [case.pair for case in cases if case.base and case.head and case.pair is not None and not case.problem]
+    if not pairs:
         return None
-    if not blob:
-        return load(history.root / path)
-    return loads(history.read(blob).decode("utf-8", "replace"))
-
-
-def _revisions(base: PromptRepository, head: PromptRepository) -> Iterator[Revision]:
-    """The prompts that are there on both sides and differ; what cannot be read is told by the check of prompts."""
-    for name in head:
-        try:
-            if name in base.tree.names() and (was := base[name]).digest != (now := head[name]).digest:
-                yield Revision(was, now)
-        except PromptError:
-            continue
+    return Chance(worse_by_chance(pairs), better_by_chance(pairs), enough=(1 - confidence) / 2)
 
 
 def edits(base: Sequence[ToolCall], head: Sequence[ToolCall]) -> Iterator[CallEdit]:
@@ -267,33 +452,16 @@ def _value(text: str) -> Any:
         return text
 
 
-def _drift(base: Sequence[ModelCall], head: Sequence[ModelCall]) -> Iterator[str]:
-    models = [dict.fromkeys(call.model for call in calls if call.model) for calls in (base, head)]
-    if list(models[0]) != list(models[1]) and base and head:
+def _drift(base: Sequence[Take], head: Sequence[Take]) -> Iterator[str]:
+    models = [list(dict.fromkeys(model for take in takes for model in take.models)) for takes in (base, head)]
+    if models[0] != models[1] and models[0] and models[1]:
         yield f"answered by {', '.join(models[1])}, and was by {', '.join(models[0])}"
-    offered = [
-        {name: tool for call in calls for tool in call.tools for name in tool_names(tool)} for calls in (base, head)
-    ]
+    if not models[0] or not models[1]:
+        return
+    offered = [{name: digest for take in takes for name, digest in take.tools.items()} for takes in (base, head)]
     for name in sorted({*offered[0], *offered[1]}):
         was, now = offered[0].get(name), offered[1].get(name)
         if was is None or now is None:
             yield f"the tool {name} is {'offered now' if was is None else 'no longer offered'}"
         elif was != now:
             yield f"the tool {name} is declared otherwise"
-
-
-def _figures(trace: Trace) -> dict[str, float | None]:
-    return {
-        "tokens": _known(trace, lambda: trace.usage.total_tokens),
-        "cost": _known(trace, lambda: trace.cost),
-        "seconds": _known(trace, lambda: trace.duration),
-        "model calls": float(len(trace.model_calls)),
-        "tool calls": float(len(trace.tool_calls)),
-    }
-
-
-def _known(trace: Trace, figure: Any) -> float | None:
-    try:
-        return float(figure()) if trace.model_calls else None
-    except UnknownFigure:
-        return None

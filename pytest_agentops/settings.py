@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pytest_agentops.errors import SettingsError, did_you_mean
+from pytest_agentops.gates import Gates
 from pytest_agentops.guard import Hosts
 from pytest_agentops.redaction import Rules
 from pytest_agentops.transports import Pace
@@ -43,6 +44,8 @@ class Settings:
     """Whether replayed answers take the time they took."""
     models: Mapping[str, str] = field(default_factory=dict)
     """Models that are gone, with the day on which they were shut down, besides those that everybody knows of."""
+    gate: Gates = field(default_factory=Gates)
+    """The bounds that decide whether a change may go on."""
     origins: Mapping[str, str] = field(default_factory=dict)
     """Where each setting came from."""
 
@@ -183,6 +186,10 @@ def _models(name: str, value: Any, _root: Path, origin: str) -> Mapping[str, str
         raise SettingsError(f"{what}: each model has the day on which it was shut down: {error}") from None
 
 
+def _gates(name: str, value: Any, _root: Path, origin: str) -> Gates:
+    return Gates.from_table(value, f"[tool.agentops.{name}] in {origin}")
+
+
 def _one_of(*choices: str) -> Any:
     def check(name: str, value: Any, _root: Path, origin: str) -> str:
         if value not in choices:
@@ -202,6 +209,7 @@ _CHECKS = {
     "scope": _one_of("tests", "all"),
     "timing": _one_of("none", "recorded"),
     "models": _models,
+    "gate": _gates,
 }
 
 
@@ -218,5 +226,6 @@ def _inline_table(text: str) -> Any:
         ) from None
 
 
-_READ: dict[str, Any] = {"ignore": _listed, "allow_hosts": _listed, "redact": _inline_table, "models": _inline_table}
+_READ: dict[str, Any] = {"ignore": _listed, "allow_hosts": _listed, "redact": _inline_table, "models": _inline_table,
+                         "gate": _inline_table}  # fmt: skip
 """How a value in the environment is written, where it is more than a text."""

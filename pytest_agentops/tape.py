@@ -136,13 +136,13 @@ def load(path: Path, parser: Parser | None = None) -> Tape:
         raise type(error)(f"{path}: {error}") from error.__cause__
 
 
-def loads(text: str) -> Tape:
-    """What is in the text of a cassette; bodies that have files of their own are empty.
+def loads(text: str, fetch: Callable[[str], bytes] | None = None) -> Tape:
+    """What is in the text of a cassette; `fetch` gives the bodies that have files of their own, which are else empty.
 
     Raises:
         CassetteUnreadable: it is not a cassette, or a damaged one.
     """
-    return _loaded(text.encode("utf-8", "surrogatepass"))
+    return _loaded(text.encode("utf-8", "surrogatepass"), fetch)
 
 
 def _loaded(raw: bytes, fetch: Callable[[str], bytes] | None = None, parser: Parser | None = None) -> Tape:

@@ -15,6 +15,9 @@ LAYERS = [
     ["plugin", "cli", "testing"],
     ["formats"],
     ["accounts", "explain", "summary"],
+    ["seal"],
+    ["behaviour"],
+    ["report"],
     ["impact", "regression", "releases", "usage"],
     ["cassette", "expect", "housekeeping", "importing", "repository"],
     ["journal", "lint", "revision", "trees"],
@@ -23,8 +26,8 @@ LAYERS = [
     ["interaction", "matching", "prompt", "transports"],
     ["history", "versions"],
     ["body", "redaction", "requests", "wire"],
-    ["credentials", "exchange", "guard", "kinds", "prices", "sandbox"],
-    ["document", "models", "trace", "volatile"],
+    ["credentials", "exchange", "gates", "guard", "kinds", "prices", "sandbox"],
+    ["document", "models", "trace", "trials", "volatile"],
     ["errors"],
 ]
 """From the doors inwards: a room imports from the lines below its own, never from its own line or from above."""
@@ -38,6 +41,10 @@ AGAINST_THE_ARROWS = {
 """What people type or read; imported inside the method that needs it."""
 
 INSIDE_A_FOLDER = {
+    ("cli.report", "cli.gate"),  # Both read a report.
+    ("formats.files", "formats.html"),  # It knows them all.
+    ("formats.files", "formats.markdown"),
+    ("formats.html", "formats.terminal"),
     ("formats.markdown", "formats.terminal"),  # What is folded are the lines of the other one.
     ("importing.dotprompt", "importing.handlebars"),
     ("importing.dotprompt", "importing.messages"),
@@ -76,7 +83,7 @@ WEIGHT = {
     "httpx2": set(),
     "jinja2": {"body", "formats", "importing", "lint", "sandbox"},
     "jsonpath": {"matching", "settings"},
-    "jsonschema": {"expect"},
+    "jsonschema": {"expect", "report"},
     "jsonschema_specifications": {"expect"},
     "multidict": {"stubs"},
     "openai": {"expect"},  # To ask a judge, and for nothing else.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -140,7 +141,7 @@ def house(tiny_project: TinyProject, recorded: Path) -> House:
 
 def left_out(stdout: str) -> list[str]:
     lines = stdout.partition("agentops: left out")[2].splitlines()[1:]
-    return [line.strip() for line in lines if line.startswith("  ")]
+    return [line.strip() for line in takewhile(lambda line: line.startswith("  "), lines)]
 
 
 def impacted(project: TinyProject, *arguments: str) -> PytestRun:
@@ -205,7 +206,7 @@ def test_a_branch_is_compared_with_where_it_left_the_main_one(house, tiny_projec
     assert impacted(tiny_project, "--agentops-base=HEAD").outcomes["deselected"] == 3
     missing = impacted(tiny_project, "--agentops-base=nope")
     assert missing.exit_code == 4
-    assert "--agentops-impacted: there is no commit 'nope' in" in missing.stdout + missing.stderr
+    assert "--agentops-base: there is no commit 'nope' in" in missing.stdout + missing.stderr
 
 
 def test_the_command_explains_each_verdict(house, tiny_project):

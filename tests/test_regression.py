@@ -12,11 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from pytest_agentops.behaviour import compare
 from pytest_agentops.exchange import Exchange, Request, Response
 from pytest_agentops.formats import html, markdown
 from pytest_agentops.formats.terminal import edit_lines
+from pytest_agentops.gates import Gates
 from pytest_agentops.history import Commit
-from pytest_agentops.regression import Case, Comparison, compare, edits
+from pytest_agentops.regression import Case, Take, edits
+from pytest_agentops.report import Report
 from pytest_agentops.tape import Tape
 from pytest_agentops.testing import CommandRun, Says, ScriptedModel, TinyProject
 from pytest_agentops.trace import ToolCall
@@ -54,14 +57,14 @@ def test_what_changed_in_a_trajectory(base, head, told):
 
 
 def test_a_case_is_judged_by_its_outcome_first():
-    passed, failed = Tape(outcome="passed"), Tape(outcome="failed")
+    passed, failed = (Take("passed"),), (Take("failed"),)
 
     assert Case("x", passed, failed).verdict == "regressed"
     assert Case("x", failed, passed).verdict == "improved"
     assert Case("x", passed, passed).verdict == "same"
-    assert Case("x", None, passed).verdict == "new"
-    assert Case("x", passed, None).verdict == "gone"
-    assert Case("x", None, None, "it is damaged").verdict == "not comparable"
+    assert Case("x", (), passed).verdict == "new"
+    assert Case("x", passed, ()).verdict == "gone"
+    assert Case("x", trouble="it is damaged").verdict == "not comparable"
 
 
 TEST = """
@@ -120,13 +123,15 @@ def test_two_commits_are_compared_without_running_anything(house, tiny_project):
         ("cassettes/test_it/test_old.yaml", "gone"),
     ]
     assert found.unchanged == 1
-    assert [revision.new.version for revision in found.revisions] == ["1.1.0"]
+    assert [prompt.new for prompt in found.prompts] == ["1.1.0"]
     told = compared(tiny_project, "HEAD~1", "HEAD").stdout.splitlines()
     assert told[2:-1] == [
-        "1 regressed, 0 improved, 0 changed, 1 new, 1 gone, 1 the same",
-        "a: 1.0.0 -> 1.1.0 (minor)",
+        "1 regressed, 0 changed, 0 improved, 1 new, 1 gone, 1 the same",
+        "a: 1.0.0 → 1.1.0 (minor)",
+        "  with the inputs of cassettes/test_it/test_asks.yaml, user",
+        "    ~ 1: [-fine-]{+worse+}",
         "cassettes/test_it/test_asks.yaml: regressed",
-        "  outcome   passed -> failed",
+        "  outcome   passed → failed",
         "  answer",
         "    ~ 1: re: [-fine-]{+worse+}",
         *[line for line in told[2:-1] if line.startswith("  seconds")],
@@ -136,14 +141,12 @@ def test_two_commits_are_compared_without_running_anything(house, tiny_project):
 
 
 def test_the_working_tree_is_compared_where_no_head_is_named(house, tiny_project):
-    assert compared(tiny_project, "HEAD").stdout.splitlines()[2] == (
-        "0 regressed, 0 improved, 0 changed, 0 new, 0 gone, 3 the same"
-    )
+    assert compared(tiny_project, "HEAD").stdout.splitlines()[2] == ("0 regressed, 0 changed, 0 improved, 3 the same")
     path = tiny_project.path / "cassettes/test_it/test_asks_another.yaml"
     path.write_text(path.read_text().replace("re: hello", "re: goodbye"))
 
     assert compared(tiny_project, "HEAD").stdout.splitlines()[2:6] == [
-        "0 regressed, 0 improved, 1 changed, 0 new, 0 gone, 2 the same",
+        "0 regressed, 1 changed, 0 improved, 2 the same",
         "cassettes/test_it/test_asks_another.yaml: changed",
         "  answer",
         "    ~ 1: re: [-hello-]{+goodbye+}",
@@ -156,7 +159,7 @@ def test_a_regression_fails_where_it_is_asked_to(house, tiny_project):
     assert compared(tiny_project, "HEAD", "HEAD", "--strict").exit_code == 0
     data = json.loads(compared(tiny_project, "HEAD~1", "HEAD", "--json").stdout)
     assert [case["verdict"] for case in data["cases"]] == ["regressed", "new", "gone"]
-    assert data["same"] == 1
+    assert data["counts"]["same"] == 1
 
 
 def test_a_test_that_was_renamed_is_the_same(house, tiny_project):
@@ -175,7 +178,7 @@ def test_a_cassette_that_cannot_be_read_is_not_compared(house, tiny_project):
 
     assert told.exit_code == 1
     assert told.stdout.splitlines()[2:4] == [
-        "0 regressed, 0 improved, 0 changed, 0 new, 0 gone, 1 not comparable, 2 the same",
+        "0 regressed, 1 not comparable, 0 changed, 0 improved, 2 the same",
         "cassettes/test_it/test_asks_another.yaml: not comparable",
     ]
 
@@ -195,13 +198,13 @@ def test_a_comment_says_the_verdict_first_and_folds_the_rest(house, tiny_project
     told = compared(tiny_project, "HEAD~1", "HEAD", "--markdown").stdout
     lines = told.splitlines()
 
-    assert lines[0] == "### Behaviour of the agents: worse"
-    assert lines[2] == "1 regressed, 0 improved, 0 changed, 1 new, 1 gone, 1 the same"
-    assert lines[4] == "| test | verdict | tokens | cost | recorded time |"
-    assert lines[6].startswith("| `cassettes/test_it/test_asks.yaml` | regressed |")
-    assert "<details><summary>a: 1.0.0 → 1.1.0</summary>" in told.replace("\\", "")
+    assert lines[1] == "### Behaviour of the agents: worse"
+    assert lines[3] == "1 regressed, 0 changed, 0 improved, 1 new, 1 gone, 1 the same"
+    assert lines[5] == "| test | verdict | passed | tokens | cost | recorded time |"
+    assert lines[7].startswith("| `cassettes/test_it/test_asks.yaml` | regressed | passed → failed |")
+    assert "<details><summary>a: 1.0.0 → 1.1.0 (minor)</summary>" in told.replace("\\", "")
     assert "<details open><summary>cassettes/test_it/test_asks.yaml: regressed</summary>" in told.replace("\\", "")
-    assert "outcome   passed -> failed" in told
+    assert "outcome   passed → failed" in told
     assert "new: `cassettes/test_it/test_new.yaml`" in told
     assert lines[-1].endswith("</sub>")
 
@@ -228,19 +231,23 @@ def calling(*names: str, answer: str = "Done.") -> Tape:
     return Tape(exchanges=tuple(exchanges), outcome="passed")
 
 
-def comparison(*cases: Case) -> Comparison:
+def comparison(*cases: Case) -> Report:
     commit = Commit("a" * 40, datetime(2026, 11, 24, tzinfo=UTC), "Ada", "a <b>message</b>")
-    return Comparison(commit, None, cases, 3)
+    return Report.of(cases, gates=Gates(), base=commit, unchanged=3, command="pytest-agentops compare aaaaaaaaa")
+
+
+def case(name: str, base: Tape | None, head: Tape | None) -> Case:
+    return Case(name, *((Take.of(side),) if side is not None else () for side in (base, head)))
 
 
 def test_a_comment_is_never_longer_than_github_takes():
-    cases = [Case(f"test_{number}.yaml", calling("a"), calling("b", answer="x" * 2000)) for number in range(300)]
+    cases = [case(f"test_{number}.yaml", calling("a"), calling("b", answer="x" * 2000)) for number in range(300)]
 
     told = markdown.text(comparison(*cases))
 
     assert len(told) <= 65_536
     assert "more are left out for want of room" in told
-    assert "| and 250 more | | | | |" in told
+    assert "| and 250 more | | | | | |" in told
     assert len(markdown.text(comparison(*cases), most=8_000)) <= 8_000
 
 
@@ -249,9 +256,9 @@ HOSTILE = "</details><script>alert(1)</script> ![x](http://evil) ``` ```` | @eve
 
 def test_hostile_text_stays_text():
     name = HOSTILE.replace("/", "_")
-    case = Case(f"{name}.yaml", calling("a", answer="fine"), calling("a", answer=f"{HOSTILE}\n```\n</details>"))
+    hostile = case(f"{name}.yaml", calling("a", answer="fine"), calling("a", answer=f"{HOSTILE}\n```\n</details>"))
 
-    told = markdown.text(comparison(case))
+    told = markdown.text(comparison(hostile))
 
     outside = re.sub(r"(?ms)^(`{3,})diff\n.*?^\1$", "", told)
     outside = re.sub(r"(`+).*?\1", "", outside)
@@ -262,11 +269,11 @@ def test_hostile_text_stays_text():
 
 
 def test_what_a_value_tells_of_the_calls():
-    assert Case("x", calling("a", "b"), calling("a", "c")).verdict == "changed"
-    assert [edit.kind for edit in Case("x", calling("a", "b"), calling("a", "c")).calls] == ["removed", "added"]
-    assert Case("x", calling("a"), calling("a")).verdict == "same"
-    assert Case("x", calling(answer='{"a": 1, "b": 2}'), calling(answer='{"b": 2,  "a": 1}')).verdict == "same"
-    assert Case("x", calling(answer="one"), calling(answer="two")).answered_otherwise
+    assert case("x", calling("a", "b"), calling("a", "c")).verdict == "changed"
+    assert [edit.kind for edit in case("x", calling("a", "b"), calling("a", "c")).calls] == ["removed", "added"]
+    assert case("x", calling("a"), calling("a")).verdict == "same"
+    assert case("x", calling(answer='{"a": 1, "b": 2}'), calling(answer='{"b": 2,  "a": 1}')).verdict == "same"
+    assert case("x", calling(answer="one"), calling(answer="two")).answered_otherwise
 
 
 # --- as a file for a browser -----------------------------------------------------------------------------------------
@@ -274,18 +281,18 @@ def test_what_a_value_tells_of_the_calls():
 
 def test_a_file_for_a_browser_is_whole_and_runs_nothing():
     cases = [
-        Case(
+        case(
             "tests/cassettes/test_a.yaml",
             calling("a", "b"),
             replace(calling("a", "c", answer="Other."), outcome="failed"),
         ),
-        Case("tests/cassettes/test_b.yaml", None, None, "it is damaged"),
-        Case("tests/cassettes/test_c.yaml", None, calling("a")),
+        Case("tests/cassettes/test_b.yaml", trouble="it is damaged"),
+        case("tests/cassettes/test_c.yaml", None, calling("a")),
     ]
 
     page = html.text(comparison(*cases))
 
-    assert "Behaviour of the agents: worse" in page
+    assert '<h1>Behaviour of the agents: <span class="worse">worse</span></h1>' in page
     assert "<del>Done.</del><ins>Other.</ins>" in page
     assert re.findall(r'<tr class="(\w*)"><td class="mark">\w*</td><td><code>(\w*)', page) == [
         ("", "a"),
@@ -299,13 +306,13 @@ def test_a_file_for_a_browser_is_whole_and_runs_nothing():
 
 def test_hostile_text_stays_text_in_a_browser_too():
     name = HOSTILE.replace("/", "_")
-    case = Case(f"{name}.yaml", calling("a", answer="fine"), calling(HOSTILE, answer=HOSTILE))
+    hostile = case(f"{name}.yaml", calling("a", answer="fine"), calling(HOSTILE, answer=HOSTILE))
 
-    page = html.text(comparison(case))
+    page = html.text(comparison(hostile))
 
     tags = set(re.findall(r"<(/?[a-z0-9!]+)", page))
     assert tags <= {
-        "!doctype", "html", "/html", "meta", "title", "/title", "style", "/style", "h1", "/h1", "h2", "/h2", "p", "/p",
+        "!doctype", "html", "/html", "meta", "title", "/title", "style", "/style", "h1", "/h1", "h2", "/h2", "h3", "/h3", "p", "/p",
         "div", "/div", "b", "/b", "details", "/details", "summary", "/summary", "span", "/span", "table", "/table", "tr",
         "/tr", "th", "/th", "td", "/td", "code", "/code", "pre", "/pre", "del", "/del", "ins", "/ins",
     }  # fmt: skip
@@ -313,7 +320,7 @@ def test_hostile_text_stays_text_in_a_browser_too():
 
 
 def test_the_command_writes_the_file_beside_what_it_prints(house, tiny_project):
-    run = compared(tiny_project, "HEAD~1", "HEAD", "--html", "out/report.html")
+    run = compared(tiny_project, "HEAD~1", "HEAD", "--report", "out/report.html")
 
     assert run.stdout.splitlines()[2].startswith("1 regressed")
     assert (tiny_project.path / "out/report.html").read_text().startswith("<!doctype html>")
@@ -323,15 +330,15 @@ def test_the_command_writes_the_file_beside_what_it_prints(house, tiny_project):
 
 
 def test_a_bool_is_no_number_in_an_answer():
-    assert Case("x", calling(answer='{"ok": 1}'), calling(answer='{"ok": true}')).verdict == "changed"
-    assert Case("x", calling(answer='{"ok": 1}'), calling(answer='{"ok": 1.0}')).verdict == "same"
+    assert case("x", calling(answer='{"ok": 1}'), calling(answer='{"ok": true}')).verdict == "changed"
+    assert case("x", calling(answer='{"ok": 1}'), calling(answer='{"ok": 1.0}')).verdict == "same"
 
 
 def test_half_a_surrogate_pair_is_written_as_what_it_is(house, tiny_project):
     path = tiny_project.path / "cassettes/test_it/test_asks_another.yaml"
     path.write_text(path.read_text().replace("re: hello", "re: \\ud83d"))
 
-    for arguments in ([], ["--markdown"], ["--html", "r.html"], ["--json"]):
+    for arguments in ([], ["--markdown"], ["--report", "r.html"], ["--json"]):
         run = compared(tiny_project, "HEAD", *arguments)
         assert (run.exit_code, run.stderr) == (0, "")
 
@@ -345,8 +352,8 @@ def test_many_calls_of_few_tools_are_compared():
 
 
 def test_what_regressed_stands_in_the_comment_whatever_else_there_is():
-    huge = [Case(f"a{number}.yaml", calling("a"), calling("b", answer="x " * 40_000)) for number in range(3)]
-    worse = Case("z.yaml", calling("a"), replace(calling("b"), outcome="failed"))
+    huge = [case(f"a{number}.yaml", calling("a"), calling("b", answer="x " * 40_000)) for number in range(3)]
+    worse = case("z.yaml", calling("a"), replace(calling("b"), outcome="failed"))
 
     told = markdown.text(comparison(*huge, worse), most=20_000)
 

@@ -75,8 +75,16 @@ class SupportAgent:
     `SupportAgent(instructions).run("Refund order 42, please")` returns the text for the customer.
     """
 
-    def __init__(self, instructions: str, *, client: OpenAI | None = None, model: str | None = None) -> None:
+    def __init__(
+        self,
+        instructions: str,
+        *,
+        client: OpenAI | None = None,
+        model: str | None = None,
+        temperature: float = 0,
+    ) -> None:
         self.instructions = instructions
+        self.temperature = temperature
         self.client = client or OpenAI(
             base_url=os.environ.get("OPENAI_BASE_URL", DEFAULT_BASE_URL),
             api_key=os.environ.get("OPENAI_API_KEY", "not-needed-locally"),
@@ -99,7 +107,12 @@ class SupportAgent:
         tools: Any = TOOLS
         for _ in range(MAX_STEPS):
             completion = self.client.chat.completions.create(
-                model=self.model, messages=messages, tools=tools, temperature=0, max_tokens=200, stop=STOP
+                model=self.model,
+                messages=messages,
+                tools=tools,
+                temperature=self.temperature,
+                max_tokens=200,
+                stop=STOP,
             )
             message = completion.choices[0].message
             if not message.tool_calls:

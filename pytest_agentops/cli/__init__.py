@@ -12,14 +12,14 @@ from typing import Any
 
 from pytest_agentops.errors import AgentopsError, CassetteMissing, UsageError
 
-AREAS = ("cassettes", "prompts", "traces")
+AREAS = ("cassettes", "prompts", "report", "traces")
 """Each has commands of its own."""
-COMMANDS = ("compare", "init")
+COMMANDS = ("compare", "gate", "init")
 """Commands of no area."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 is fine, 1 says that something is wrong with a file, 2 that the command was used wrongly."""
+    """Run one command; 0 is fine, 1: something is wrong, 2: the command was used wrongly, 3: a gate is undecided."""
     options = _parser().parse_args(arguments)
     try:
         code: int = options.run(options)

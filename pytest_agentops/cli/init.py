@@ -38,6 +38,7 @@ jobs:
     runs-on: ubuntu-latest
     env:
       BASE: origin/${{ github.base_ref }}
+      PULL_REQUEST: ${{ github.event.pull_request.number }}
     steps:
       - uses: actions/checkout@v4
         with:
@@ -48,18 +49,34 @@ jobs:
       - run: pip install pytest-agentops  # And your project, with what its tests need.
       - run: pytest-agentops prompts lint
       - run: pytest-agentops prompts check --base "$BASE"
-      - run: pytest --agentops-impacted --agentops-base "$BASE"  # Replays: no key, no network, no cost.
+      # Replays what the change touches, with all tests that have no recording: no key, no network, no cost.
+      - run: >-
+          pytest --agentops-impacted --agentops-base "$BASE" --junitxml=junit.xml
+          --agentops-report=report.md --agentops-report=report.html --agentops-report=report.json
       - if: always()
-        run: pytest-agentops compare "$BASE" --markdown --html report.html | tee report.md >> "$GITHUB_STEP_SUMMARY"
-      - if: always() && github.event.pull_request.head.repo.full_name == github.repository  # A fork may not comment.
-        run: gh pr comment "${{ github.event.pull_request.number }}" --edit-last --create-if-none --body-file report.md
+        run: if [ -f report.md ]; then cat report.md >> "$GITHUB_STEP_SUMMARY"; fi
+      # One comment, which later runs renew. A fork may not comment; its report is in the summary and the artefact.
+      - if: always() && github.event.pull_request.head.repo.full_name == github.repository
+        run: |
+          [ -f report.md ] || exit 0
+          comments="repos/$GITHUB_REPOSITORY/issues/$PULL_REQUEST/comments"
+          mark='.[] | select(.body | startswith("<!-- pytest-agentops -->")) | .id'
+          known=$(gh api --paginate "$comments" --jq "$mark" | head -n 1)
+          if [ -n "$known" ]; then
+            gh api -X PATCH "repos/$GITHUB_REPOSITORY/issues/comments/$known" -F body=@report.md > /dev/null
+          else
+            gh api -X POST "$comments" -F body=@report.md > /dev/null
+          fi
         env:
           GH_TOKEN: ${{ github.token }}
       - if: always()
         uses: actions/upload-artifact@v4
         with:
           name: agents
-          path: report.html
+          path: |
+            report.html
+            report.json
+            junit.xml
 """
 
 GITLAB = """\
@@ -76,18 +93,39 @@ agents:
     - pip install pytest-agentops  # And your project, with what its tests need.
     - pytest-agentops prompts lint
     - pytest-agentops prompts check --base "$BASE"
-    - pytest --agentops-impacted --agentops-base "$BASE"  # Replays: no key, no network, no cost.
+    # Replays what the change touches, with all tests that have no recording: no key, no network, no cost.
+    - >-
+      pytest --agentops-impacted --agentops-base "$BASE" --junitxml=junit.xml
+      --agentops-report=report.md --agentops-report=report.html --agentops-report=report.json
   after_script:
-    - pytest-agentops compare "origin/$CI_MERGE_REQUEST_TARGET_BRANCH_NAME" --html report.html
+    # One note, which later runs renew, where a token that may write notes is given as AGENTOPS_NOTES_TOKEN.
+    - |
+      [ -f report.md ] && [ -n "$AGENTOPS_NOTES_TOKEN" ] || exit 0
+      python3 - <<'END'
+      import json, os, pathlib, urllib.request
+      place = "{CI_API_V4_URL}/projects/{CI_PROJECT_ID}/merge_requests/{CI_MERGE_REQUEST_IID}"
+      notes = place.format(**os.environ) + "/notes"
+      text = pathlib.Path("report.md").read_text(encoding="utf-8")
+      def ask(url, method="GET", data=None):
+          headers = {"PRIVATE-TOKEN": os.environ["AGENTOPS_NOTES_TOKEN"], "Content-Type": "application/json"}
+          body = None if data is None else json.dumps(data).encode()
+          with urllib.request.urlopen(urllib.request.Request(url, body, headers, method=method)) as answer:
+              return json.load(answer)
+      mark = "<!-- pytest-agentops -->"
+      mine = [each["id"] for each in ask(notes + "?per_page=100") if each["body"].startswith(mark)]
+      ask(notes + (f"/{mine[0]}" if mine else ""), "PUT" if mine else "POST", {"body": text})
+      END
   artifacts:
     when: always
-    paths: [report.html]
+    paths: [report.html, report.json, report.md]
+    reports:
+      junit: junit.xml
 """
 
 
 def add(parser: Any) -> None:
     """Add what this command takes."""
-    parser.add_argument("--github", action="store_true", help="write .github/workflows/agents.yaml")
+    parser.add_argument("--github", action="store_true", help="write .github/workflows/pr_checks.yaml")
     parser.add_argument("--gitlab", action="store_true", help="write agents.gitlab-ci.yml")
     parser.add_argument("--yes", action="store_true", help="do it")
     parser.add_argument("--json", action="store_true", help="the same as JSON")
@@ -104,7 +142,7 @@ def _init(options: argparse.Namespace) -> int:
     if not any(settings.prompts.rglob("*.prompty")):
         wanted[settings.prompts / "hello.prompty"] = PROMPT
     if options.github:
-        wanted[settings.root / ".github" / "workflows" / "agents.yaml"] = GITHUB
+        wanted[settings.root / ".github" / "workflows" / "pr_checks.yaml"] = GITHUB
     if options.gitlab:
         wanted[settings.root / "agents.gitlab-ci.yml"] = GITLAB
     there = [path for path in wanted if path.exists()]

@@ -1,4 +1,4 @@
-"""A comparison as one HTML file, which opens from disk with no network and runs no script."""
+"""A report as one HTML file, which opens from disk with no network and runs no script."""
 
 from __future__ import annotations
 
@@ -11,68 +11,113 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 
 from pytest_agentops.accounts import words
-from pytest_agentops.formats import amount, change, headline
-from pytest_agentops.history import Commit
-from pytest_agentops.regression import VERDICTS, Case, Comparison, Figure
-from pytest_agentops.revision import Revision
+from pytest_agentops.formats import about, amount, change, evidence, outcome, sides, totals
+from pytest_agentops.formats.terminal import notes
+from pytest_agentops.gates import shown
+from pytest_agentops.regression import VERDICTS, Case, Figure
+from pytest_agentops.report import PromptChange, Report
 from pytest_agentops.trace import ToolCall
 
+_MOST_SAME = 500
+"""Tests that are as they were and are listed by name; beyond that they are counted."""
 
-def text(comparison: Comparison) -> str:
+
+def text(report: Report) -> str:
     """The whole file; whatever prompts, answers and calls say is text in it."""
-    worse = comparison.count("regressed") + comparison.count("not comparable")
+    base, head = sides(report)
+    told = [case for case in report.cases if case.verdict != "same"]
+    same = [case.name for case in report.cases if case.verdict == "same" and not case.left_out]
     return _template().render(
-        headline=headline(comparison),
-        verdict="worse" if worse else "changed" if comparison.cases else "the same",
-        base=_state(comparison.base),
-        head=_state(comparison.head) if comparison.head else "the working tree",
-        counts=[(verdict, comparison.count(verdict)) for verdict in VERDICTS],
-        revisions=[_revision(revision) for revision in comparison.revisions],
-        cases=[_case(case) for case in comparison.cases],
+        verdict=report.verdict,
+        base=base,
+        head=head,
+        ran=report.ran,
+        made=report.made,
+        command=report.command,
+        counts=[(verdict, report.count(verdict)) for verdict in VERDICTS],
+        notes=list(notes(report)),
+        decisions=[
+            {
+                "gate": str(each.gate),
+                "outcome": each.outcome,
+                "measured": ", ".join(filter(None, (shown(each.gate.figure, each.measured), each.reason))),
+            }
+            for each in report.decisions
+        ],
+        totals=[_figure(figure) for figure in totals(report)],
+        prompts=[_prompt(prompt) for prompt in report.prompts],
+        cases=[_case(case) for case in told],
+        variants=[_case(case) for case in report.variants],
+        same=same[:_MOST_SAME],
+        more_same=report.count("same") - min(len(same), _MOST_SAME) - len(report.left_out),
+        left_out=[(case.name, case.left_out) for case in report.left_out],
     )
 
 
 @cache
 def _template() -> Template:
-    source = Path(__file__).with_name("comparison.html.jinja").read_text(encoding="utf-8")
-    return Environment(autoescape=True, undefined=StrictUndefined).from_string(source)
+    source = Path(__file__).with_name("report.html.jinja").read_text(encoding="utf-8")
+    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
+        source
+    )
 
 
-def _state(commit: Commit) -> str:
-    return f"{commit.short} of {commit.date:%Y-%m-%d}"
-
-
-def _revision(revision: Revision) -> dict[str, Any]:
+def _prompt(prompt: PromptChange) -> dict[str, Any]:
     return {
-        "name": revision.new.name,
-        "old": revision.old.version or "no version",
-        "new": revision.new.version or "no version",
-        "level": revision.level(),
-        "contract": revision.contract,
-        "diff": list(words(revision.old.body, revision.new.body)),
+        "about": about(prompt),
+        "contract": prompt.contract,
+        "diff": list(words(prompt.old_body, prompt.new_body)),
+        "case": prompt.case,
+        "rendered": [(role, list(words(was, now))) for role, was, now in prompt.rendered],
     }
 
 
 def _case(case: Case) -> dict[str, Any]:
-    base, head = case.traces
-    there = case.base is not None and case.head is not None
-    outcomes = [side.outcome or "not told" for side in (case.base, case.head) if side is not None]
+    base, head = case.shown
+    there = base is not None and head is not None and not case.problem
     return {
         "name": case.name,
         "verdict": case.verdict,
         "problem": case.problem,
-        "outcome": " → ".join(dict.fromkeys(outcomes)),
-        "rows": list(_rows(base.tool_calls, head.tool_calls)),
-        "answer": list(words(str(base.response), str(head.response))) if there and case.answered_otherwise else [],
+        "outcome": outcome(case),
+        "evidence": evidence(case),
+        "shapes": list(_shapes(case)) if case.several and there else [],
+        "takes": f"take {base.number} of the base, take {head.number} of the head"
+        if case.several and base and head
+        else "",
+        "rows": list(_rows(base.calls if base else (), head.calls if head else ())) if not case.problem else [],
+        "structural": [(each.path, repr(each.expected), repr(each.actual)) for each in case.structural[:50]]
+        if there
+        else [],
+        "answer": list(words(base.response, head.response))
+        if base and head and there and case.answered_otherwise
+        else [],
         "drift": case.drift if there else (),
+        "findings": case.findings if there else ((), ()),
         "figures": [_figure(figure) for figure in case.figures] if there else [],
     }
+
+
+def _shapes(case: Case) -> Iterator[dict[str, Any]]:
+    """The trajectories of several takes, each with its share of both sides."""
+    was, now = case.shapes
+    for each in sorted({*was, *now}, key=lambda shape: (-now[shape], -was[shape], shape)):
+        yield {
+            "name": each,
+            "change": "",
+            "base": f"{was[each]} of {was.total()}",
+            "head": f"{now[each]} of {now.total()}",
+            "base_share": round(100 * was[each] / max(1, was.total())),
+            "head_share": round(100 * now[each] / max(1, now.total())),
+        }
 
 
 def _rows(base: Sequence[ToolCall], head: Sequence[ToolCall]) -> Iterator[dict[str, str]]:
     """The calls of both sides, each beside its like."""
     names = [call.name for call in base], [call.name for call in head]
-    for _, start, end, other_start, other_end in difflib.SequenceMatcher(None, *names, autojunk=False).get_opcodes():
+    # Of many calls the frequent names are no landmarks, or the time would grow with the square.
+    matcher = difflib.SequenceMatcher(None, *names, autojunk=len(base) * len(head) > 250_000)
+    for _, start, end, other_start, other_end in matcher.get_opcodes():
         for index in range(max(end - start, other_end - other_start)):
             was = base[start + index] if start + index < end else None
             now = head[other_start + index] if other_start + index < other_end else None

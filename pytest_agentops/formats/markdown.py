@@ -1,29 +1,32 @@
-"""A comparison as Markdown for a comment on a pull request: the verdict first, and only what moved."""
+"""A report as Markdown for a comment on a pull request: the verdict first, and only what moved."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
 
-from pytest_agentops.accounts import revision_lines
-from pytest_agentops.formats import amount, change, headline, moved
-from pytest_agentops.formats.terminal import case_lines
-from pytest_agentops.history import Commit
-from pytest_agentops.regression import Case, Comparison
+from pytest_agentops.accounts import word_diff
+from pytest_agentops.formats import about, amount, change, headline, moved, outcome, sides, totals
+from pytest_agentops.formats.terminal import case_lines, notes
+from pytest_agentops.gates import shown
+from pytest_agentops.impact import REPORT_MARK
+from pytest_agentops.regression import Case
+from pytest_agentops.report import PromptChange, Report
 
 MOST_CHARACTERS = 65_536
 """GitHub refuses a longer comment."""
 _ROOM = 2_000
-"""Kept for what says that something was left out."""
+"""Kept for what says that something was left out, and for the seal."""
+_SIGNS = {"passed": "✅", "failed": "❌", "undecided": "❔"}
 
 
-def text(comparison: Comparison, *, most: int = MOST_CHARACTERS) -> str:
+def text(report: Report, *, most: int = MOST_CHARACTERS) -> str:
     """The whole comment, in at most so many characters; what does not fit is counted."""
-    head = "\n".join(_head(comparison))
-    cases = [case for case in comparison.cases if case.verdict not in ("new", "gone")]
+    head = "\n".join(_head(report))
+    cases = [case for case in (*report.cases, *report.variants) if case.verdict not in ("new", "gone", "same")]
     worst = [case for case in cases if case.verdict in ("regressed", "not comparable")]
-    parts = [*map(_case, worst), *_revisions(comparison), *(_case(case) for case in cases if case not in worst)]
-    tail = "\n".join(_tail(comparison))
+    parts = [*map(_case, worst), *map(_prompt, report.prompts), *(_case(case) for case in cases if case not in worst)]
+    tail = "\n".join(_tail(report))
     room = most - len(head) - len(tail) - _ROOM
     kept: list[str] = []
     for part in parts:
@@ -32,38 +35,43 @@ def text(comparison: Comparison, *, most: int = MOST_CHARACTERS) -> str:
         room -= len(part) + 1
         kept.append(part)
     left = len(parts) - len(kept)
-    cut = (
-        [f"_{left} more are left out for want of room: `pytest-agentops compare {_ref(comparison)}` tells them all._"]
-        if left
-        else []
-    )
-    return "\n".join([head, *kept, *cut, tail]) + "\n"
+    cut = [f"_{left} more are left out for want of room; {code(report.command)} tells them all._"] if left else []
+    return "\n".join([REPORT_MARK, head, *kept, *cut, tail]) + "\n"
 
 
-def _ref(comparison: Comparison) -> str:
-    return " ".join([comparison.base.short, *([comparison.head.short] if comparison.head else [])])
-
-
-def _head(comparison: Comparison) -> Iterator[str]:
-    worse = comparison.count("regressed") + comparison.count("not comparable")
-    verdict = "worse" if worse else "changed" if comparison.cases else "the same"
-    yield f"### Behaviour of the agents: {verdict}"
+def _head(report: Report) -> Iterator[str]:
+    yield f"### Behaviour of the agents: {report.verdict}"
     yield ""
-    yield headline(comparison)
+    yield headline(report)
     yield ""
-    shown = [case for case in comparison.cases if case.base is not None and case.head is not None]
-    if shown:
-        yield "| test | verdict | tokens | cost | recorded time |"
-        yield "| --- | --- | --- | --- | --- |"
-        yield from (_row(case) for case in shown[:50])
-        if len(shown) > 50:
-            yield f"| and {len(shown) - 50} more | | | | |"
+    for note in notes(report):
+        yield f"{escaped(note)}"
+        yield ""
+    if report.decisions:
+        yield "| gate | | measured |"
+        yield "| --- | --- | --- |"
+        for each in report.decisions:
+            told = ", ".join(filter(None, (shown(each.gate.figure, each.measured), each.reason)))
+            yield f"| {code(str(each.gate))} | {_SIGNS[each.outcome]} {each.outcome} | {escaped(told)} |"
+        yield ""
+    rows = [case for case in (*report.cases, *report.variants) if case.base and case.head and case.verdict != "same"]
+    if rows:
+        yield "| test | verdict | passed | tokens | cost | recorded time |"
+        yield "| --- | --- | --- | --- | --- | --- |"
+        yield from (_row(case) for case in rows[:50])
+        if len(rows) > 50:
+            yield f"| and {len(rows) - 50} more | | | | | |"
+        yield ""
+    if together := [figure for figure in totals(report) if figure.base != figure.head]:
+        amounts = [f"{amount(each, each.base)} → {amount(each, each.head)} {change(each)}".strip() for each in together]
+        names = [{"cost": "dollars"}.get(each.name, each.name) for each in together]
+        yield f"All tests together: {', '.join(f'{name} {each}' for name, each in zip(names, amounts, strict=True))}"
         yield ""
 
 
 def _row(case: Case) -> str:
-    figures = {figure.name: figure for figure in moved(case)}
-    told = []
+    figures = {figure.name: figure for figure in moved(case)} if not case.problem else {}
+    told = [escaped(outcome(case)) if not case.problem else ""]
     for name in ("tokens", "cost", "seconds"):
         figure = figures.get(name)
         told.append(
@@ -74,31 +82,37 @@ def _row(case: Case) -> str:
     return f"| {code(case.name)} | {case.verdict} | {' | '.join(told)} |"
 
 
-def _revisions(comparison: Comparison) -> Iterator[str]:
-    for revision in comparison.revisions:
-        old, new = (each.version or "no version" for each in (revision.old, revision.new))
-        summary = f"{escaped(revision.new.name)}: {escaped(old)} → {escaped(new)}"
-        yield folded(summary, list(revision_lines(revision)))
+def _prompt(prompt: PromptChange) -> str:
+    lines = [f"{'breaking' if breaking else 'safe'}: {message}" for breaking, message in prompt.contract]
+    lines += word_diff(prompt.old_body, prompt.new_body)
+    if prompt.rendered:
+        lines += ["", f"rendered with the inputs of {prompt.case}"]
+    for role, was, now in prompt.rendered:
+        lines += [f"{role}:"] * bool(role)
+        lines += word_diff(was, now)
+    summary = escaped(about(prompt))
+    return folded(summary, lines) if lines else f"{summary}\n"
 
 
 def _case(case: Case) -> str:
     return folded(f"{escaped(case.name)}: {case.verdict}", list(case_lines(case)), opened=case.verdict == "regressed")
 
 
-def _tail(comparison: Comparison) -> Iterator[str]:
+def _tail(report: Report) -> Iterator[str]:
     for verdict in ("new", "gone"):
-        names = [case.name for case in comparison.cases if case.verdict == verdict]
+        names = [case.name for case in report.cases if case.verdict == verdict]
         if names:
             more = f" and {len(names) - 20} more" if len(names) > 20 else ""
             yield f"{verdict}: {', '.join(map(code, names[:20]))}{more}"
             yield ""
-    head = _state(comparison.head) if comparison.head else "the working tree"
-    command = f"`pytest-agentops compare {_ref(comparison)}`"
-    yield f"<sub>base {_state(comparison.base)}, head {head}; nothing was run: {command}</sub>"
-
-
-def _state(commit: Commit) -> str:
-    return f"`{commit.short}` of {commit.date:%Y-%m-%d}"
+    if left := report.left_out:
+        told = [f"{case.name}: {case.left_out}" for case in left[:20]]
+        told += [f"and {len(left) - 20} more"] if len(left) > 20 else []
+        yield folded(f"not run: {len(left)} that the change does not touch", told)
+    base, head = sides(report)
+    ran = "" if report.ran else "; nothing was run"
+    again = f": {code(report.command)}" if report.command else ""
+    yield f"<sub>base {base}, head {head}{ran}{again}</sub>"
 
 
 def folded(summary: str, lines: Sequence[str], *, opened: bool = False) -> str:

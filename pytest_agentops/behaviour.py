@@ -1,0 +1,317 @@
+"""The behaviour of an agent as its recordings tell it: of a commit out of git, of the working tree, of a run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+from pytest_agentops.errors import CassetteError, CassetteMissing
+from pytest_agentops.gates import Gates
+from pytest_agentops.history import History
+from pytest_agentops.regression import Case, Take
+from pytest_agentops.report import Report, prompt_changes
+from pytest_agentops.repository import PromptRepository
+from pytest_agentops.tape import Tape, load, loads
+
+_TAKE = re.compile(r"\.take(\d+)\.yaml$")
+
+
+def take_path(path: Path, number: int) -> Path:
+    """Where a take of a test is kept, given where the first one is."""
+    return path if number == 1 else path.with_name(f"{path.name.removesuffix('.yaml')}.take{number}.yaml")
+
+
+def number_of(path: str) -> int:
+    """Which take a cassette holds, by its name."""
+    found = _TAKE.search(path)
+    return int(found[1]) if found else 1
+
+
+def first_of(path: str) -> str:
+    """Where the first take is, given where another one is."""
+    return _TAKE.sub(".yaml", path)
+
+
+def is_cassette(path: str) -> bool:
+    """Whether a file of a repository is a cassette, by its path."""
+    return "/cassettes/" in f"/{path}" and path.endswith(".yaml") and not path.startswith(".agentops/")
+
+
+class Side(Protocol):
+    """One side of a comparison."""
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """The cassettes, by their path from the root of the repository; the values say which are the same."""
+
+    def tape(self, path: str) -> Tape:
+        """What a cassette holds.
+
+        Raises:
+            CassetteError: it cannot be read.
+        """
+
+
+@dataclass(frozen=True)
+class Committed:
+    """The recordings of a commit."""
+
+    history: History
+    sha: str
+
+    @cached_property
+    def files(self) -> Mapping[str, str]:
+        """The cassettes with the names of their contents."""
+        return {path: blob for path, blob in self.history.everything(self.sha).items() if is_cassette(path)}
+
+    def tape(self, path: str) -> Tape:
+        """What a cassette held, large bodies that stand beside it included."""
+        everything = self.history.everything(self.sha)
+        folder = PurePosixPath(path).with_suffix(".bodies")
+
+        def fetch(name: str) -> bytes:
+            blob = everything.get((folder / name).as_posix())
+            if blob is None:
+                raise CassetteMissing(f"there is no {folder / name} at {self.sha[:9]}")
+            return self.history.read(blob)
+
+        return loads(self.history.read(everything[path]).decode("utf-8", "replace"), fetch)
+
+
+@dataclass(frozen=True)
+class Present:
+    """The recordings of the working tree; those that git says are as they were at the base are named as there."""
+
+    history: History
+    base: Committed
+
+    @cached_property
+    def files(self) -> Mapping[str, str]:
+        """The cassettes; those that differ from the base have the empty name."""
+        found = dict(self.base.files)
+        for path in filter(is_cassette, self.history.changed_since(self.base.sha)):
+            if (self.history.root / path).is_file():
+                found[path] = ""
+            else:
+                found.pop(path, None)
+        return found
+
+    def tape(self, path: str) -> Tape:
+        """What a cassette holds."""
+        return load(self.history.root / path)
+
+
+def compare(prompts: PromptRepository, base: str, head: str | None = None, gates: Gates | None = None) -> Report:
+    """The recorded behaviour at two commits, or at one and in the working tree; nothing is run.
+
+    Only recordings that differ are read.
+
+    Raises:
+        HistoryError: there is no such commit here.
+    """
+    history = prompts.history
+    was = Committed(history, history.commit(base))
+    now: Side = Committed(history, history.commit(head)) if head is not None else Present(history, was)
+    before, after = dict(was.files), dict(now.files)
+    moved = {blob for path, blob in before.items() if path not in after} & {
+        blob for path, blob in after.items() if path not in before
+    }
+    differ = sorted(
+        {
+            first_of(path)
+            for path in {*before, *after}
+            if before.get(path) != after.get(path) and not {before.get(path), after.get(path)} & moved
+        }
+    )
+    inputs = _Inputs()
+    cases = [case for path in differ for case in _recorded_cases(path, was, now, inputs)]
+    touched = {case.name for case in cases}
+    same = {first_of(path) for path, blob in after.items() if before.get(path) == blob or blob in moved}
+    named = [was.sha[:9], *([now.sha[:9]] if isinstance(now, Committed) else [])]
+    return Report.of(
+        cases,
+        gates=gates or Gates(),
+        base=history.about(base),
+        head=history.about(head) if head is not None else None,
+        unchanged=len(same - set(differ) - touched),
+        prompts=tuple(
+            prompt_changes(prompts.at(base), prompts.at(head) if head is not None else prompts, inputs.found)
+        ),
+        command=f"pytest-agentops compare {' '.join(named)}",
+    )
+
+
+@dataclass
+class _Inputs:
+    """What prompts were rendered with at the base, by whom."""
+
+    found: dict[str, list[tuple[str, Mapping[str, Any]]]] = field(default_factory=dict)
+
+    def add(self, case: str, tape: Tape) -> None:
+        for render in tape.prompts:
+            self.found.setdefault(render.name, []).append((case, render.inputs))
+
+
+def _takes_of(path: str, files: Iterable[str]) -> list[str]:
+    """The cassettes that hold takes of a test, given the first one's path."""
+    return sorted((each for each in files if first_of(each) == path), key=number_of)
+
+
+def _by_first(files: Iterable[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for path in files:
+        found.setdefault(first_of(path), []).append(path)
+    return {first: sorted(paths, key=number_of) for first, paths in found.items()}
+
+
+def _recorded_cases(path: str, base: Side, head: Side, inputs: _Inputs) -> Iterator[Case]:
+    """The tests that a cassette and its further takes hold: one as a rule, several where it is shared."""
+    try:
+        sides = [[(number_of(each), side.tape(each)) for each in _takes_of(path, side.files)] for side in (base, head)]
+    except CassetteError as error:
+        yield Case(path, trouble=str(error).partition("\n")[0])
+        return
+    tests = dict.fromkeys(test for side in sides for _, tape in side for test in tape.tests)
+    for test in tests or [None]:
+        name = f"{path}::{test}" if test else path
+        was, now = (
+            [(number, found) for number, tape in side if (found := tape.tests.get(test) if test is not None else tape)]
+            for side in sides
+        )
+        if test is not None and was == now:
+            continue
+        for _, tape in was:
+            inputs.add(name, tape)
+        takes = [tuple(Take.of(tape, number) for number, tape in side) for side in (was, now)]
+        yield Case(name, takes[0], takes[1])
+
+
+# --- a run -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One take of one test in a run, or a test that need not run."""
+
+    test: str
+    """Its id, without what says which take it is."""
+    shared: str
+    """The id under which a shared cassette knows it."""
+    cassette: Path
+    """The cassette of its first take."""
+    take: Take | None
+    """None where it did not run."""
+    left_out: str = ""
+    """Why it did not."""
+    group: str = ""
+    """Of a test that runs over several versions of prompts, its id without the version; else empty."""
+    variant: tuple[int, str] = (0, "")
+    """Which version it had, and what that is called."""
+
+
+def of_run(
+    ran: Sequence[Ran],
+    prompts: PromptRepository,
+    base: PromptRepository | None,
+    *,
+    gates: Gates,
+    command: str = "",
+    notes: Sequence[str] = (),
+) -> Report:
+    """What a run came to, beside what is recorded at the base; without a base its own figures alone."""
+    inputs = _Inputs()
+    committed = Committed(base.history, base.head) if base is not None else None
+    firsts = _by_first(committed.files) if committed is not None else {}
+    tests: dict[str, list[Ran]] = {}
+    for each in ran:
+        tests.setdefault(each.test, []).append(each)
+    cases = [_case_of_run(runs, committed, firsts, inputs) for runs in tests.values()]
+    # What asked no model, then or now, is no test of an agent.
+    cases = [case for case in cases if case.base or case.trouble or any(map(_asked, case.head))]
+    if committed is not None:
+        cases += _gone(committed, firsts, tests.values())
+    return Report.of(
+        cases,
+        gates=gates,
+        variants=_variants(tests.values()),
+        base=base.history.about(base.head) if base is not None else None,
+        prompts=tuple(prompt_changes(base, prompts, inputs.found)) if base is not None else (),
+        ran=True,
+        command=command,
+        notes=tuple(notes),
+    )
+
+
+def _case_of_run(
+    runs: Sequence[Ran], base: Committed | None, firsts: Mapping[str, Sequence[str]], inputs: _Inputs
+) -> Case:
+    first = runs[0]
+    try:
+        was = _tapes_at(first, base, firsts) if base is not None else []
+        head = _heads(runs)
+    except CassetteError as error:
+        heads = tuple(run.take for run in runs if run.take is not None)
+        return Case(first.test, (), heads, trouble=f"at the base: {str(error).partition(chr(10))[0]}")
+    for _, tape in was:
+        inputs.add(first.test, tape)
+    return Case(
+        first.test,
+        tuple(Take.of(tape, number) for number, tape in was),
+        head,
+        left_out=first.left_out if all(run.left_out for run in runs) else "",
+    )
+
+
+def _asked(take: Take) -> bool:
+    return bool(take.figures.get("model calls") or take.problem)
+
+
+def _heads(runs: Sequence[Ran]) -> tuple[Take, ...]:
+    """The takes of a run; of a test that need not run, what is recorded."""
+    takes = {run.take.number: run.take for run in runs if run.take is not None}
+    for run in runs:
+        if run.take is None and run.cassette.is_file():
+            number = number_of(run.cassette.name)
+            tape = load(run.cassette).of(run.shared)
+            if tape is not None:
+                takes.setdefault(number, Take.of(tape, number))
+    return tuple(takes[number] for number in sorted(takes))
+
+
+def _inside(history: History, path: Path) -> str | None:
+    place = path.resolve()
+    return place.relative_to(history.root).as_posix() if place.is_relative_to(history.root) else None
+
+
+def _tapes_at(ran: Ran, base: Committed, firsts: Mapping[str, Sequence[str]]) -> list[tuple[int, Tape]]:
+    inside = _inside(base.history, ran.cassette)
+    tapes = [(number_of(path), base.tape(path)) for path in firsts.get(first_of(inside or ""), ())]
+    return [(number, found) for number, tape in tapes if (found := tape.of(ran.shared)) is not None]
+
+
+def _gone(base: Committed, firsts: Mapping[str, Sequence[str]], tests: Iterable[Sequence[Ran]]) -> Iterator[Case]:
+    """The tests that were recorded at the base and whose cassettes are no longer there."""
+    known = {first_of(_inside(base.history, runs[0].cassette) or "") for runs in tests}
+    for first, paths in firsts.items():
+        if first in known or any((base.history.root / path).exists() for path in paths):
+            continue
+        try:
+            yield Case(first, tuple(Take.of(base.tape(path), number_of(path)) for path in paths))
+        except CassetteError:
+            continue  # What could not be read then and is not there now tells nothing.
+
+
+def _variants(tests: Iterable[Sequence[Ran]]) -> Iterator[Case]:
+    """Each version of a prompt that a test ran over beside the first one that its marker names."""
+    groups: dict[str, dict[tuple[int, str], list[Take]]] = {}
+    for run in (run for runs in tests for run in runs if run.group and run.take is not None):
+        assert run.take is not None
+        groups.setdefault(run.group, {}).setdefault(run.variant, []).append(run.take)
+    for group, found in groups.items():
+        first, *others = sorted(found)
+        for other in others:
+            yield Case(f"{group}: {first[1]} → {other[1]}", tuple(found[first]), tuple(found[other]))
