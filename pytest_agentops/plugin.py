@@ -253,7 +253,7 @@ _SHARED = pytest.StashKey[list[str]]()
 _ELSEWHERE = pytest.StashKey[int]()
 """How many recordings of a killed run xdist's workers have kept."""
 _LEFT = pytest.StashKey[list[tuple[str, str, str, str]]]()
-"""The tests that were left out since no change of prompts touches them: id, reason, cassette, id in a shared one."""
+"""The tests that were left out since no change of prompts touches them: id, reason, cassette, id without the take."""
 _FINDINGS = pytest.StashKey[_Findings]()
 _LATE = pytest.StashKey[list[str]]()
 """What happened outside of every test and must not pass in silence, as text."""
@@ -356,7 +356,10 @@ def _leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
         left = _untouched(config, [item for item in items if _is_ours(item)])
     except PromptError as error:
         raise pytest.UsageError(f"--agentops-impacted: {error}") from None
-    config.stash[_LEFT] = [(item.nodeid, reason, str(_cassette_of(item)), item.nodeid) for item, reason in left.items()]
+    config.stash[_LEFT] = [
+        (item.nodeid, reason, str(_cassette_of(item)), _without_take(item.nodeid, _take_of(item)))
+        for item, reason in left.items()
+    ]
     config.hook.pytest_deselected(items=list(left))
     items[:] = [item for item in items if item not in left]
 
@@ -597,7 +600,7 @@ def _report(config: pytest.Config, findings: _Findings, left: list[tuple[str, st
         )
         for each in findings.ran
     ]
-    ran += [Ran(test, test, Path(cassette), None, reason) for test, reason, cassette, _ in left]
+    ran += [Ran(test, test, Path(cassette), None, reason) for _, reason, cassette, test in left]
     base, why = _base(config)
     settings = _settings(config)
     command = shlex.join(["pytest", *config.invocation_params.args])

@@ -385,9 +385,9 @@ def weighed(cases: Sequence[Case], confidence: float = CONFIDENCE) -> tuple[Case
     asked = [case for case in cases if case.several and case.pair is not None and not case.problem]
     asked = [case for case in asked if case.base and case.head]
     pairs = [case.pair for case in asked if case.pair is not None]
-    worse = corrected([worse_by_chance([pair]) for pair in pairs])
-    better = corrected([better_by_chance([pair]) for pair in pairs])
     enough = (1 - confidence) / 2
+    worse = corrected(pairs, enough)
+    better = corrected([Pair(pair.head, pair.base) for pair in pairs], enough)
     found = {
         id(case): Chance(less, more, enough, len(asked)) for case, less, more in zip(asked, worse, better, strict=True)
     }

@@ -86,17 +86,22 @@ def _convolved(ways: Sequence[float], shares: Sequence[float]) -> list[float]:
     return found
 
 
-def corrected(chances: Sequence[float]) -> list[float]:
-    """The same for as many questions asked at once: the chance that any answer is wrong stays what it was.
+def corrected(pairs: Sequence[Pair], level: float) -> list[float]:
+    """`worse_by_chance` of each pair, corrected for how many are asked, so that rarely any of them is wrong.
 
-    The procedure of S. Holm (1979).
+    At `level` the chance that any is taken for evidence though nothing changed is at most that. Tests in which hardly
+    anything failed, or passed, could never be evidence, and do not count (R. E. Tarone, 1990).
     """
-    found = [0.0] * len(chances)
-    largest = 0.0
-    for rank, index in enumerate(sorted(range(len(chances)), key=chances.__getitem__)):
-        largest = max(largest, min(1.0, chances[index] * (len(chances) - rank)))
-        found[index] = largest
-    return found
+    chances = [(worse_by_chance([pair]), _least(pair)) for pair in pairs]
+    asked = next((k for k in range(1, len(pairs) + 1) if sum(least <= level / k for _, least in chances) <= k), 1)
+    return [min(1.0, chance * asked) if least <= level / asked else 1.0 for chance, least in chances]
+
+
+def _least(pair: Pair) -> float:
+    """The smallest chance that these takes could have given, with as many passed in all."""
+    total = pair.base.passed + pair.head.passed
+    passed = max(0, total - pair.base.runs)
+    return worse_by_chance([Pair(Rate(total - passed, pair.base.runs), Rate(passed, pair.head.runs))])
 
 
 def difference(pair: Pair, confidence: float = CONFIDENCE) -> tuple[float, float]:

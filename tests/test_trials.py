@@ -85,9 +85,14 @@ def test_a_rate_of_nothing_may_be_anything():
 
 
 def test_chances_are_corrected_for_how_many_were_asked():
-    assert corrected([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert corrected([0.9, 0.8]) == [1.0, 1.0]
-    assert corrected([]) == []
+    clear, same = Pair(Rate(5, 5), Rate(0, 5)), Pair(Rate(5, 5), Rate(5, 5))
+    one, two, ten = (corrected([clear] * number, 0.025)[0] for number in (1, 2, 10))
+
+    assert (one, two) == pytest.approx((1 / 252, 2 / 252))
+    assert ten == 1.0  # Ten of them together ask for more than five takes can give.
+    # Tests in which nothing ever failed could not have been evidence, and cost nothing.
+    assert corrected([clear, *[same] * 30], 0.025) == pytest.approx([1 / 252, *[1.0] * 30])
+    assert corrected([], 0.025) == []
 
 
 def test_what_would_be_needed_to_see_a_difference():

@@ -1,0 +1,502 @@
+"""Reports: what they hold, how they travel and merge, what gates make of them, and what they vouch for."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from pytest_agentops.errors import ReportError, SettingsError, UsageError
+from pytest_agentops.formats import files, junit, markdown
+from pytest_agentops.formats.terminal import decision_lines, lines
+from pytest_agentops.gates import FIGURES, Gates, Measured, read
+from pytest_agentops.history import Commit, History
+from pytest_agentops.regression import Case, Take
+from pytest_agentops.report import _MEASURES, Report, schema
+from pytest_agentops.seal import PARTS, sealed, verify
+from pytest_agentops.testing import CommandRun, Says, ScriptedModel, TinyProject
+from pytest_agentops.trace import ToolCall
+from tests.test_plugin import AGENT
+from tests.test_repository import House
+
+COMMIT = Commit("a" * 40, datetime(2026, 11, 24, tzinfo=UTC), "Ada", "main")
+
+
+def take(outcome: str | None = "passed", number: int = 1, **about: object) -> Take:
+    figures = {"tokens": 100.0, "cost": 0.01, "seconds": 2.0, "model calls": 1.0, "tool calls": 0.0}
+    return Take(outcome, number, **{"said": "q", "figures": figures, "latencies": (2.0,), **about})  # type: ignore[arg-type]
+
+
+def takes(passed: int, runs: int, **about: object) -> tuple[Take, ...]:
+    return tuple(take("passed" if index < passed else "failed", index + 1, **about) for index in range(runs))
+
+
+def report(
+    *cases: Case, gates: dict[str, object] | None = None, base: Commit | None = COMMIT, **about: object
+) -> Report:
+    about = {"made": "2026-11-24T00:00:00+00:00", "by": "0", "ran": True, **about}
+    return Report.of(cases, gates=Gates.from_table(gates or {}, "here"), base=base, **about)  # type: ignore[arg-type]
+
+
+WHOLE = report(
+    Case("t.py::a", takes(5, 5), takes(0, 5, response="no")),
+    Case("t.py::b", (take(calls=(ToolCall("look", {"id": 1}, status="ok"),)),), (take(response="{}", scores={"kind": 0.5}),)),
+    Case("t.py::c", trouble="it is cut"),
+    Case("t.py::d", (), (take(inputs={"q": "x"}, prompts={"a": "1.0.0"}, digests={"a": "sha256:1"}),)),
+    gates={"regressed": "== 0", "pass_rate": ">= 90%", "undecided": "fail"},
+    command="pytest",
+    notes=("a note",),
+)  # fmt: skip
+
+
+def test_the_json_of_a_report_satisfies_its_schema_and_gives_it_back():
+    text = WHOLE.to_json()
+
+    Draft202012Validator.check_schema(schema())
+    Draft202012Validator(schema()).validate(json.loads(text))
+    again = Report.from_json(text)
+    assert again == WHOLE
+    assert again.to_json() == text
+
+
+def test_a_verdict_in_a_file_is_worked_out_anew_and_not_believed():
+    data = json.loads(WHOLE.to_json())
+    data |= {"verdict": "better", "gated": "passed", "decisions": [], "counts": {}}
+    for case in data["cases"]:
+        case |= {"verdict": "same", "chance": None}
+
+    again = Report.from_json(json.dumps(data))
+
+    assert (again.verdict, again.gated) == ("the gate is closed", "failed")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "it is not JSON"),
+        ("[" * 100_000, "it is not JSON"),
+        ("[]", "it is no report of pytest-agentops: $: [] is not of type 'object'"),
+        ("{}", "it is no report of pytest-agentops: $: 'format' is a required property"),
+        ('{"format": 2}', "it has format 2, and this version of pytest-agentops reads 1"),
+    ],
+)
+def test_what_is_no_report_is_told(text, told):
+    with pytest.raises(ReportError, match=re.escape(told)):
+        Report.from_json(text, "it")
+
+
+def test_a_report_with_a_wrong_part_says_where():
+    data = json.loads(WHOLE.to_json())
+    data["cases"][0]["head"][0]["outcome"] = "great"
+
+    with pytest.raises(ReportError, match=re.escape("$.cases[0].head[0].outcome: 'great' is not one of")):
+        Report.from_json(json.dumps(data))
+
+
+# --- several into one ------------------------------------------------------------------------------------------------
+
+
+def test_shards_of_a_run_make_the_report_of_the_whole():
+    a, b, c = Case("a", takes(5, 5), takes(0, 5)), Case("b", takes(5, 5), takes(5, 5)), Case("c", (take(),), (take(),))
+    left = replace(c, left_out="it is as it was")
+    first = report(a, left, gates={"regressed": "== 0"})
+    second = report(b, c, gates={"regressed": "== 0"})
+
+    merged = Report.merged([first, second])
+
+    assert merged == report(a, b, c, gates={"regressed": "== 0"}, made=merged.made, by=merged.by)
+    assert Report.merged([merged, first]).cases == merged.cases
+
+
+def test_takes_that_ran_in_different_shards_are_put_together():
+    first, second = takes(3, 5)[:3], takes(3, 5)[3:]
+
+    merged = Report.merged([report(Case("a", takes(5, 5), first)), report(Case("a", takes(5, 5), second))])
+
+    assert merged.cases == report(Case("a", takes(5, 5), takes(3, 5))).cases
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (report(base=replace(COMMIT, sha="b" * 40)), "they are not of one change: the base is aaaa"),
+        (report(gates={"regressed": "== 0"}), "they were made with different gates"),
+        (report(ran=False), "one is of a run, and another of a comparison in which nothing ran"),
+        (report(Case("a", (), (take("failed"),))), "two of them hold take 1 of a, and it is not the same"),
+    ],
+)
+def test_what_does_not_belong_together_is_not_merged(other, told):
+    with pytest.raises(ReportError, match=told):
+        Report.merged([report(Case("a", (), (take(),))), other])
+
+
+# --- gates -----------------------------------------------------------------------------------------------------------
+
+
+def decided(gate: str, *cases: Case, base: Commit | None = COMMIT) -> str:
+    made = replace(report(*cases, base=base), gates=read([gate], "here"))
+    [line] = decision_lines(made.decisions)
+    return line.removeprefix("gate ")
+
+
+SAME = Case("same", (take(),), (take(),))
+WORSE = Case("worse", (take(),), (take("failed"),))
+UNSURE = Case("unsure", takes(5, 5), takes(4, 5))
+CALLS = (ToolCall("a", status="ok"), ToolCall("b", malformed="{"), ToolCall("c"), ToolCall("d", status="ok"))
+DEAR = {"tokens": 150.0, "cost": 0.02, "seconds": 1.0, "model calls": 1.0}
+UNPRICED = {"tokens": 150.0, "cost": None, "seconds": None, "model calls": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("gate", "cases", "told"),
+    [
+        ("regressed == 0", [SAME], "passed    regressed == 0: 0"),
+        ("regressed == 0", [SAME, WORSE], "failed    regressed == 0: 1"),
+        ("regressed == 0", [UNSURE], "undecided regressed == 0: 0 to 1, 1 cannot be told"),
+        ("regressed <= 1", [UNSURE], "passed    regressed <= 1: 0 to 1, 1 cannot be told"),
+        ("regressed == 0", [Case("x", trouble="cut")], "undecided regressed == 0: 0 to 1, 1 cannot be told"),
+        ("pass_rate >= 50%", [SAME, WORSE], "passed    pass_rate >= 50%: 50 %, 1 of 2 takes"),
+        ("pass_rate >= 0.51", [SAME, WORSE], "failed    pass_rate >= 0.51: 50 %, 1 of 2 takes"),
+        ("pass_rate >= 90%", [UNSURE], "undecided pass_rate >= 90%: 37.6 % to 96.4 %, 4 of 5 takes"),
+        ("pass_rate >= 30%", [UNSURE], "passed    pass_rate >= 30%: 37.6 % to 96.4 %, 4 of 5 takes"),
+        ("tool_success >= 0.5", [Case("x", (), (take(calls=CALLS),))], "passed    tool_success >= 0.5: 50 %, 2 of 4 tool calls"),
+        ("cost_increase <= 10%", [SAME, Case("x", (take(),), (take(figures=DEAR),))], "failed    cost_increase <= 10%: 50 %, 2 tests"),
+        ("cost <= $0.05", [SAME], "passed    cost <= $0.05: $0.0100, 1 runs"),
+        ("cost <= 1", [Case("x", (), (take(figures=UNPRICED),))], "failed    cost <= 1: it is not known: 1 of 1 runs do not tell their cost"),
+        ("p95_latency <= 1500ms", [SAME], "failed    p95_latency <= 1500ms: 2.00 s, 1 model calls"),
+        ("p95_latency <= 8 s", [Case("x", (), (take(latencies=()),))], "failed    p95_latency <= 8 s: it is not known: no recording has times"),
+        ("latency_increase <= 0", [Case("x", (take(),), (take(figures=DEAR),))], "passed    latency_increase <= 0: -50 %, 1 tests"),
+        ("pass_rate_drop <= 10%", [SAME, WORSE], "failed    pass_rate_drop <= 10%: 50 %, 2 of 2 takes, then 1 of 2"),
+        ("score >= 0.6", [Case("x", (), (take(scores={"a": 0.5}),))], "failed    score >= 0.6: 50 %, 1 verdicts"),
+        ("score >= 0.6", [SAME], "failed    score >= 0.6: it is not known: no judge was asked"),
+        ("score_drop <= 0.1", [Case("x", (take(scores={"a": 1.0}),), (take(scores={"a": 0.5}),))], "failed    score_drop <= 0.1: 50 %, 1 criteria"),
+        ("new_findings == 0", [Case("x", (take(),), (take(findings=("cut_off",)),))], "failed    new_findings == 0: 1"),
+        ("pass_rate >= 0", [], "failed    pass_rate >= 0: it is not known: no recorded test was there"),
+    ],
+)  # fmt: skip
+def test_what_a_gate_makes_of_a_report(gate, cases, told):
+    assert decided(gate, *cases) == told
+
+
+def test_a_gate_against_the_base_fails_where_there_is_none():
+    assert decided("regressed == 0", SAME, base=None) == (
+        "failed    regressed == 0: it is not known: there is no base to compare with"
+    )
+    assert decided("pass_rate == 100%", SAME, base=None).startswith("passed")
+
+
+def test_every_figure_can_be_measured_and_is_documented():
+    page = (Path(__file__).parent.parent / "docs" / "regression.md").read_text()
+
+    assert set(FIGURES) == set(_MEASURES)
+    for figure in FIGURES:
+        assert f"`{figure}`" in page
+        assert isinstance(WHOLE.measured(figure), Measured | str)
+
+
+def test_tests_that_are_together_worse_close_the_gate_though_none_is_alone():
+    cases = [Case(f"t{number}", takes(5, 5), takes(3, 5)) for number in range(8)]
+
+    assert {case.verdict for case in report(*cases).cases} == {"too few runs to tell"}
+    assert decided("regressed == 0", *cases).startswith("failed    regressed == 0: 1, no single test, but all together")
+    assert report(*cases).verdict == "worse"
+    assert "all tests together are worse" in "\n".join(lines(report(*cases)))
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ([], "gate must be a table of bounds"),
+        ({"regresed": "== 0"}, "there is no figure 'regresed'; did you mean 'regressed'?; there are: pass_rate"),
+        ({"regressed": 0}, 'regressed = 0 is no bound; write one as text, such as regressed = "<= 10%"'),
+        ({"regressed": "= 0"}, "regressed = '= 0' is no bound"),
+        ({"cost": "<= nan"}, "cost = '<= nan' is no bound"),
+        ({"undecided": "maybe"}, "undecided is warn or fail, not 'maybe'"),
+        ({"confidence": 95}, "confidence is a number from 0.5 to below 1, such as 0.95, not 95"),
+    ],
+)
+def test_gates_that_mean_nothing_are_told(table, told):
+    with pytest.raises(SettingsError, match=re.escape(told)):
+        Gates.from_table(table, "gate")
+
+
+def test_a_mistake_in_a_gate_stops_the_run_before_any_test(tiny_project):
+    tiny_project.write("pyproject.toml", '[tool.agentops.gate]\npass_rat = ">= 1"\n')
+    tiny_project.write("test_it.py", "def test_it(agent_trace): pass")
+
+    run = tiny_project.run("--agentops-report=r.md")
+
+    assert run.exit_code == 4
+    assert "there is no figure 'pass_rat'; did you mean 'pass_rate'?" in run.stderr
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_name_that_does_not_say_how_is_refused_before_any_test_runs(tiny_project, tmp_path):
+    with pytest.raises(UsageError, match=r"let it end in .html, .json, .md"):
+        files.write(WHOLE, tmp_path / "report.pdf")
+
+    run = tiny_project.run("--agentops-report=report")
+    assert run.exit_code == 4
+    assert "--agentops-report: report does not say how" in run.stderr
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(UsageError, match="the report cannot be written to"):
+        files.write(WHOLE, tmp_path / "file" / "report.md")
+
+
+def test_properties_of_junit():
+    made = take(prompts={"a": "1.0.0"}, findings=("cut_off",), scores={"kind": 0.5})
+
+    assert dict(junit.properties(made)) == {
+        "agentops.tokens": "100",
+        "agentops.cost": "0.01",
+        "agentops.seconds": "2",
+        "agentops.model_calls": "1",
+        "agentops.tool_calls": "0",
+        "agentops.prompt": "a@1.0.0",
+        "agentops.finding": "cut_off",
+        "agentops.score": "0.5 kind",
+    }
+
+
+# --- runs ------------------------------------------------------------------------------------------------------------
+
+TEST = """
+    import pytest
+    from agent import ask
+
+    def test_asks(agent_trace, prompts):
+        assert ask(prompts["a"].render()) == "re: fine"
+
+    class TestMore:
+        @pytest.mark.parametrize("what", ["x", "[y-take2]"])
+        def test_more(self, agent_trace, what):
+            ask(what)
+
+    def test_of_no_agent():
+        pass
+
+    def test_that_asks_nothing(agent_trace):
+        pass
+
+    @pytest.mark.agentops(versions={"a": ["1.0.0", "worktree"]})
+    def test_versions(agent_trace, prompts):
+        ask(prompts["a"].render())
+"""
+
+
+@pytest.fixture
+def house(tiny_project: TinyProject) -> House:
+    house = House(tiny_project.path)
+    tiny_project.write("agent.py", AGENT)
+    house.prompt("1.0.0", "user:\nfine")
+    house.commit("prompt")
+    tiny_project.write("test_it.py", TEST)
+    record(tiny_project)
+    house.commit("main")
+    house.git("checkout", "-q", "-b", "topic")
+    return house
+
+
+def record(project: TinyProject, *arguments: str) -> None:
+    with ScriptedModel(lambda request: Says(f"re: {request.prompt}")) as model:
+        project.run("--agentops-record=changed", *arguments, env={"MODEL_URL": model.base_url})
+
+
+def typed(project: TinyProject, *arguments: str) -> CommandRun:
+    return project.command(sys.executable, "-m", "pytest_agentops.cli", *arguments)
+
+
+def verdicts(path: Path) -> dict[str, str]:
+    return {case["name"]: case["verdict"] for case in json.loads(path.read_text())["cases"]}
+
+
+@pytest.mark.parametrize("workers", [[], ["-p", "xdist", "-n", "2"]])
+def test_a_run_is_put_beside_its_base(house, tiny_project, workers):
+    house.prompt("1.1.0", "user:\nworse")
+    record(tiny_project)
+    (tiny_project.path / "cassettes/test_it/TestMore.test_more[x].yaml").unlink()
+    tiny_project.write("test_it.py", TEST.replace('["x", ', "["))
+
+    run = tiny_project.run("--agentops-report=r.json", "--agentops-report=r.html", "--junitxml=j.xml", *workers)
+
+    assert run.exit_code == 1
+    assert verdicts(tiny_project.path / "r.json") == {
+        "test_it.py::test_asks": "regressed",
+        "test_it.py::TestMore::test_more[[y-take2]]": "same",
+        "test_it.py::test_versions[a@1.0.0]": "same",
+        "test_it.py::test_versions[a@worktree]": "changed",
+        "cassettes/test_it/TestMore.test_more[x].yaml": "gone",
+    }
+    [variant] = json.loads((tiny_project.path / "r.json").read_text())["variants"]
+    assert (variant["name"], variant["verdict"]) == ("test_it.py::test_versions: a@1.0.0 → a@worktree", "changed")
+    assert "agentops: worse" in run.stdout
+    assert "written: r.json" in run.stdout
+    assert '<property name="agentops.prompt" value="a@1.1.0"' in (tiny_project.path / "j.xml").read_text()
+
+
+def test_each_take_has_a_cassette_and_the_first_keeps_the_name(house, tiny_project):
+    shown = tiny_project.run("--agentops-trials=3", "--collect-only", "-q", "-p", "no:randomly").stdout.splitlines()
+    record(tiny_project, "--agentops-trials=3")
+
+    assert [line for line in shown if "test_asks" in line or "of_no_agent" in line] == [
+        "test_it.py::test_asks",
+        "test_it.py::test_asks[take2]",
+        "test_it.py::test_asks[take3]",
+        "test_it.py::test_of_no_agent",
+    ]
+    names = sorted(path.name for path in (tiny_project.path / "cassettes/test_it").glob("*more*"))
+    assert names == sorted(
+        f"TestMore.test_more[{what}]{take}.yaml" for what in ("x", "[y-take2]") for take in ("", ".take2", ".take3")
+    )
+    assert tiny_project.run("--agentops-trials=3", "--agentops-record=none").outcomes == {"passed": 19}
+    assert tiny_project.run("--agentops-trials=0").exit_code == 4
+
+
+def test_a_take_that_is_not_recorded_says_how_to_record_it(house, tiny_project):
+    run = tiny_project.run("--agentops-trials=2", "--agentops-record=none", "-k", "test_asks")
+
+    assert "pytest test_it.py::test_asks --agentops-trials=2 --agentops-record=once" in run.stdout
+
+
+def test_takes_that_fail_are_kept_and_the_gates_decide(tiny_project):
+    house = House(tiny_project.path)
+    tiny_project.write("agent.py", AGENT)
+    tiny_project.write("pyproject.toml", '[tool.agentops.gate]\npass_rate = ">= 20%"\n')
+    tiny_project.write("test_it.py", "from agent import ask\ndef test_it(agent_trace):\n    assert ask('x') == 'good'")
+    answers = ["good", "bad", "good", "good"]
+    with ScriptedModel(lambda request: Says(answers.pop())) as model:
+        live = tiny_project.run("--agentops-trials=4", env={"MODEL_URL": model.base_url})
+    house.commit("main")
+
+    replayed = tiny_project.run("--agentops-trials=4", "--agentops-record=none")
+
+    for run in (live, replayed):
+        assert run.outcomes == {"passed": 3, "failed": 1}
+        assert run.exit_code == 0
+        assert "gate passed    pass_rate >= 20%: 30.1 % to 95.4 %, 3 of 4 takes" in run.stdout
+    tiny_project.write("pyproject.toml", '[tool.agentops.gate]\npass_rate = ">= 50%"\nundecided = "fail"\n')
+    assert tiny_project.run("--agentops-trials=4", "--agentops-record=none").exit_code == 1
+    # Without a gate a failing take is a failing test, and what was not recorded fails whatever the gates say.
+    tiny_project.write("pyproject.toml", '[tool.agentops.gate]\npass_rate = ">= 20%"\n')
+    assert tiny_project.run("--agentops-trials=5", "--agentops-record=none").exit_code == 1
+    tiny_project.write("pyproject.toml", "")
+    assert tiny_project.run("--agentops-trials=4", "--agentops-record=none").exit_code == 1
+
+
+def test_a_test_that_asks_something_else_is_not_compared(house, tiny_project):
+    tiny_project.write("test_it.py", TEST.replace("ask(what)", "ask('another ' + what)"))
+    record(tiny_project)
+
+    tiny_project.run("--agentops-report=r.json", "-k", "TestMore")
+
+    assert set(verdicts(tiny_project.path / "r.json").values()) == {"not comparable"}
+
+
+def test_the_commands_read_what_a_run_wrote(house, tiny_project):
+    tiny_project.run("--agentops-report=a.json", "-k", "test_asks")
+    tiny_project.run("--agentops-report=b.json", "-k", "TestMore")
+
+    merged = typed(tiny_project, "report", "merge", "a.json", "b.json", "-o", "whole.json", "-o", "whole.html")
+
+    assert (merged.exit_code, merged.stdout.splitlines()[2]) == (0, "0 regressed, 0 changed, 0 improved, 3 the same")
+    assert len(verdicts(tiny_project.path / "whole.json")) == 3
+    assert typed(tiny_project, "report", "show", "whole.json", "--markdown").stdout.startswith(
+        "<!-- pytest-agentops -->"
+    )
+    assert typed(tiny_project, "report", "show", "nope.json").exit_code == 2
+    assert typed(tiny_project, "report", "show", "test_it.py").exit_code == 1
+    asked = [
+        typed(tiny_project, "gate", "whole.json", *arguments).exit_code
+        for arguments in ([], ["--require", "regressed == 0"], ["--require", "tokens < 1"], ["--require", "x"])
+    ]
+    assert asked == [2, 0, 1, 2]
+
+
+# --- what a report vouches for ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kept(house: House, tiny_project: TinyProject) -> Path:
+    tiny_project.write("data/cases.csv", "a,b\n")
+    run = tiny_project.run("--agentops-report=report.md", "--agentops-report=report.html")
+    assert "written: report.md" in run.stdout
+    house.commit("with its report")
+    return tiny_project.path / "report.md"
+
+
+def test_a_report_that_tells_of_what_is_here_is_accepted(kept, house, tiny_project, tmp_path):
+    assert typed(tiny_project, "report", "verify", "report.md").stdout == (
+        "report.md tells of what is here: prompts, tools, datasets, cassettes, code are as they were\n"
+    )
+    house.git("clone", "-q", str(house.root), str(tmp_path / "clone"))
+    assert verify(tmp_path / "clone" / "report.md", History(tmp_path / "clone" / "prompts")).commit
+
+
+@pytest.mark.parametrize(
+    ("file", "part"),
+    [
+        ("prompts/a.prompty", "prompts"),
+        ("cassettes/test_it/test_asks.yaml", "cassettes"),
+        ("data/cases.csv", "datasets"),
+        ("agent.py", "code"),
+        ("new.py", "code"),
+    ],
+)
+def test_a_report_is_stale_once_what_it_tells_of_is_another(kept, house, tiny_project, file, part):
+    path = tiny_project.path / file
+    path.write_text((path.read_text() if path.exists() else "") + "# more\n")
+
+    told = typed(tiny_project, "report", "verify", "report.md")
+
+    assert told.exit_code == 1
+    assert f"is stale; what it tells of is another by now: {part}" in told.stderr
+    assert f"at which it was made: {file}" in told.stderr or file in told.stderr
+
+
+def test_an_edited_report_is_refused(kept, tiny_project):
+    whole = kept.read_text()
+    for edited, told in [
+        (whole.replace("the same", "much better", 1), "was edited: its text is not the one that was sealed"),
+        (whole.rsplit("<!--", 1)[0], "has no seal"),
+        (whole.replace('"version": 1', '"version": 9'), "has a seal of version 9"),
+        (whole.replace('"commit"', '"comit"'), "has a seal that cannot be read"),
+    ]:
+        kept.write_text(edited)
+        run = typed(tiny_project, "report", "verify", "report.md")
+        assert run.exit_code == 1
+        assert told in run.stderr
+    kept.write_text(whole.replace("\n", "\r\n"), newline="")
+    assert typed(tiny_project, "report", "verify", "report.md").exit_code == 0
+
+
+def test_a_report_of_another_project_is_refused(kept, tmp_path):
+    other = House(tmp_path / "other")
+    other.prompt("1.0.0", "user:\nElse")
+    other.commit()
+    (other.root / "report.md").write_text(kept.read_text())
+
+    with pytest.raises(ReportError, match="is stale; what it tells of is another by now"):
+        verify(other.root / "report.md", other.prompts.history)
+
+
+def test_tools_are_vouched_for_as_they_were_offered(tmp_path):
+    house = House(tmp_path / "h")
+    house.prompt("1.0.0")
+    house.commit()
+    path = house.root / "r.md"
+
+    path.write_text(sealed(markdown.text(WHOLE), path, house.prompts.history))
+
+    assert set(verify(path, house.prompts.history).parts) == set(PARTS)
