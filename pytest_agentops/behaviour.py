@@ -128,7 +128,8 @@ def compare(prompts: PromptRepository, base: str, head: str | None = None, gates
         }
     )
     inputs = _Inputs()
-    cases = [case for path in differ for case in _recorded_cases(path, was, now, inputs)]
+    sides = [(side, _by_first(side.files)) for side in (was, now)]
+    cases = [case for path in differ for case in _recorded_cases(path, sides, inputs)]
     touched = {case.name for case in cases}
     same = {first_of(path) for path, blob in after.items() if before.get(path) == blob or blob in moved}
     named = [was.sha[:9], *([now.sha[:9]] if isinstance(now, Committed) else [])]
@@ -156,31 +157,29 @@ class _Inputs:
             self.found.setdefault(render.name, []).append((case, render.inputs))
 
 
-def _takes_of(path: str, files: Iterable[str]) -> list[str]:
-    """The cassettes that hold takes of a test, given the first one's path."""
-    return sorted((each for each in files if first_of(each) == path), key=number_of)
-
-
 def _by_first(files: Iterable[str]) -> dict[str, list[str]]:
+    """The cassettes of each test, by that of its first take."""
     found: dict[str, list[str]] = {}
     for path in files:
         found.setdefault(first_of(path), []).append(path)
     return {first: sorted(paths, key=number_of) for first, paths in found.items()}
 
 
-def _recorded_cases(path: str, base: Side, head: Side, inputs: _Inputs) -> Iterator[Case]:
+def _recorded_cases(
+    path: str, sides: Sequence[tuple[Side, Mapping[str, Sequence[str]]]], inputs: _Inputs
+) -> Iterator[Case]:
     """The tests that a cassette and its further takes hold: one as a rule, several where it is shared."""
     try:
-        sides = [[(number_of(each), side.tape(each)) for each in _takes_of(path, side.files)] for side in (base, head)]
+        both = [[(number_of(each), side.tape(each)) for each in takes.get(path, ())] for side, takes in sides]
     except CassetteError as error:
         yield Case(path, trouble=str(error).partition("\n")[0])
         return
-    tests = dict.fromkeys(test for side in sides for _, tape in side for test in tape.tests)
+    tests = dict.fromkeys(test for side in both for _, tape in side for test in tape.tests)
     for test in tests or [None]:
         name = f"{path}::{test}" if test else path
         was, now = (
             [(number, found) for number, tape in side if (found := tape.tests.get(test) if test is not None else tape)]
-            for side in sides
+            for side in both
         )
         if test is not None and was == now:
             continue
@@ -198,9 +197,7 @@ class Ran:
     """One take of one test in a run, or a test that need not run."""
 
     test: str
-    """Its id, without what says which take it is."""
-    shared: str
-    """The id under which a shared cassette knows it."""
+    """Its id, without what says which take it is; a shared cassette knows it by that."""
     cassette: Path
     """The cassette of its first take."""
     take: Take | None
@@ -276,7 +273,7 @@ def _heads(runs: Sequence[Ran]) -> tuple[Take, ...]:
     for run in runs:
         if run.take is None and run.cassette.is_file():
             number = number_of(run.cassette.name)
-            tape = load(run.cassette).of(run.shared)
+            tape = load(run.cassette).of(run.test)
             if tape is not None:
                 takes.setdefault(number, Take.of(tape, number))
     return tuple(takes[number] for number in sorted(takes))
@@ -290,7 +287,7 @@ def _inside(history: History, path: Path) -> str | None:
 def _tapes_at(ran: Ran, base: Committed, firsts: Mapping[str, Sequence[str]]) -> list[tuple[int, Tape]]:
     inside = _inside(base.history, ran.cassette)
     tapes = [(number_of(path), base.tape(path)) for path in firsts.get(first_of(inside or ""), ())]
-    return [(number, found) for number, tape in tapes if (found := tape.of(ran.shared)) is not None]
+    return [(number, found) for number, tape in tapes if (found := tape.of(ran.test)) is not None]
 
 
 def _gone(base: Committed, firsts: Mapping[str, Sequence[str]], tests: Iterable[Sequence[Ran]]) -> Iterator[Case]:

@@ -12,19 +12,18 @@ from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
 
 if TYPE_CHECKING:
+    from pytest_agentops.beside import Beside
     from pytest_agentops.capture import AgentTrace
     from pytest_agentops.cassette import Equipment, Session
     from pytest_agentops.expect.budgets import Budget
     from pytest_agentops.guard import Hosts, Refusal
     from pytest_agentops.mutation import Survey
-    from pytest_agentops.regression import Take
-    from pytest_agentops.report import Report
     from pytest_agentops.repository import PromptRepository
     from pytest_agentops.settings import Settings
     from pytest_agentops.trace import Comparison
@@ -43,8 +42,6 @@ _PINNED = "agentops_versions"
 """The parameter that says which versions a run of a test has."""
 _TAKE = "agentops_take"
 """The parameter that says which of several takes a run of a test is."""
-_MOST_TOLD = 10
-"""Tests of which the end of a run tells what became of them."""
 _LONGEST_NAME = 120
 _REFUSED = re.compile(r'[\x00-\x1f\x7f"%*/:<>?\\|]')
 """Characters that one file system or another refuses in a name, and the one that encodes them."""
@@ -109,32 +106,20 @@ def pytest_configure(config: pytest.Config) -> None:
     if (trials := config.getoption("--agentops-trials")) != 1:
         if trials < 1:
             raise pytest.UsageError(f"--agentops-trials={trials}: a test has one take or more")
-        config.pluginmanager.register(_Trials(trials), "agentops-trials")
+        from pytest_agentops.beside import Trials
+
+        config.pluginmanager.register(Trials(trials, _TAKE), "agentops-trials")
     if _compares(config):
-        config.stash[_FINDINGS] = _Findings(config)
-        config.pluginmanager.register(config.stash[_FINDINGS], "agentops-findings")
+        from pytest_agentops import beside
+
+        config.stash[_BESIDE] = beside.Beside(config, _settings)
+        config.pluginmanager.register(config.stash[_BESIDE], "agentops-beside")
 
 
 def _compares(config: pytest.Config) -> bool:
     """Whether this run is compared with the base, and decided by gates."""
     given = ("--agentops-report", "--agentops-base", "--agentops-impacted")
     return any(map(config.getoption, given)) or config.getoption("--agentops-trials") > 1
-
-
-class _Trials:
-    """Runs each test of ours several times; the first take keeps the name of the test."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-    @pytest.hookimpl(trylast=True)  # So that what says which take it is stands last in the name.
-    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Make a test of each take."""
-        definition = metafunc.definition
-        if "agent_trace" in metafunc.fixturenames or definition.get_closest_marker("agentops") is not None:
-            metafunc.fixturenames.append(_TAKE)
-            ids = [pytest.HIDDEN_PARAM, *(f"take{number}" for number in range(2, self.number + 1))]
-            metafunc.parametrize(_TAKE, range(1, self.number + 1), ids=ids)
 
 
 def _take_of(item: pytest.Item) -> int:
@@ -145,31 +130,6 @@ def _take_of(item: pytest.Item) -> int:
 def _without_take(name: str, number: int) -> str:
     """The name of a test without what says which take it is."""
     return re.sub(rf"-?take{number}(?=\]$)", "", name).removesuffix("[]") if number > 1 else name
-
-
-class _Findings:
-    """Gathers what the tests of a run came to, on xdist's controller too."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        self.config = config
-        self.ran: list[Mapping[str, Any]] = []
-        self.failed: dict[str, str] = {}
-        """The tests that failed, with the phase."""
-        self.report: Report | None = None
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Hear of one phase of one test."""
-        if report.failed:
-            self.failed[report.nodeid] = str(report.when)
-        if (figures := getattr(report, "agentops", None)) and figures.get("ran"):
-            self.ran.append(figures["ran"])
-
-    @property
-    def excused(self) -> bool:
-        """Whether nothing failed but takes that a gate judges."""
-        judged = {each["id"] for each in self.ran if not each["take"]["problem"]}
-        only_takes = all(when == "call" and test in judged for test, when in self.failed.items())
-        return bool(self.failed) and only_takes and self.config.getoption("--agentops-trials") > 1
 
 
 # --- one test --------------------------------------------------------------------------------------------------------
@@ -254,7 +214,7 @@ _ELSEWHERE = pytest.StashKey[int]()
 """How many recordings of a killed run xdist's workers have kept."""
 _LEFT = pytest.StashKey[list[tuple[str, str, str, str]]]()
 """The tests that were left out since no change of prompts touches them: id, reason, cassette, id without the take."""
-_FINDINGS = pytest.StashKey[_Findings]()
+_BESIDE = pytest.StashKey["Beside"]()
 _LATE = pytest.StashKey[list[str]]()
 """What happened outside of every test and must not pass in silence, as text."""
 
@@ -264,8 +224,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     config = session.config
     config.stash[_LATE] = []
     config.stash[_OPEN] = ExitStack()
-    if _FINDINGS in config.stash and not hasattr(config, "workerinput"):
-        _check_reports(config)
+    if _BESIDE in config.stash and not hasattr(config, "workerinput"):
+        config.stash[_BESIDE].check()
     controls_workers = config.pluginmanager.hasplugin("dsession")  # They would inherit the proxies of a guard here.
     if controls_workers or not _may_be_scoped(config.rootpath):
         return
@@ -279,19 +239,6 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     capture.everything = whole
     config.stash[_OPEN].callback(setattr, capture, "everything", None)
     config.stash[_OPEN].enter_context(protecting(whole, capture.guarded_here))
-
-
-def _check_reports(config: pytest.Config) -> None:
-    """A mistake in what is asked for is told before any test runs, and not after all of them."""
-    from pytest_agentops.errors import UsageError
-    from pytest_agentops.formats.files import check
-
-    try:
-        for path in config.getoption("--agentops-report"):
-            check(Path(path))
-    except UsageError as error:
-        raise pytest.UsageError(f"--agentops-report: {error}") from None
-    _base(config)
 
 
 def _may_be_scoped(root: Path) -> bool:
@@ -558,91 +505,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         config.workeroutput["agentops"] = {"late": list(late), "recovered": _recovered(config), "left": list(left)}
     if session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and config.stash.get(_LEFT, []):
         session.exitstatus = pytest.ExitCode.OK  # Nothing had to run, which is what a harmless change is about.
-    if not hasattr(config, "workerinput"):
-        _decide(session)
+    if _BESIDE in config.stash and not hasattr(config, "workerinput"):
+        left_out = [(test, reason, cassette) for _, reason, cassette, test in config.stash.get(_LEFT, [])]
+        late += config.stash[_BESIDE].decide(session, left_out)
     if late and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-def _decide(session: pytest.Session) -> None:
-    """Put the run beside the base, write the reports that are asked for, and let the gates decide."""
-    config = session.config
-    findings = config.stash.get(_FINDINGS, None)
-    if findings is None or session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        return
-    left = config.stash.get(_LEFT, []) if _settings(config).gate.gates or config.getoption("--agentops-report") else []
-    if not findings.ran and not left:
-        return
-    report = findings.report = _report(config, findings, left)
-    if config.getoption("--agentops-report"):
-        _write_reports(config, report)
-    closed = report.gated == "failed" or (report.gated == "undecided" and report.gates.undecided == "fail")
-    if closed:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    elif report.gated != "no gate" and findings.excused:
-        session.exitstatus = pytest.ExitCode.OK  # What failed are takes, which the gates have judged.
-
-
-def _report(config: pytest.Config, findings: _Findings, left: list[tuple[str, str, str, str]]) -> Report:
-    from pytest_agentops.behaviour import Ran, of_run
-    from pytest_agentops.report import take_of
-    from pytest_agentops.repository import PromptRepository
-
-    ran = [
-        Ran(
-            each["test"],
-            each["test"],
-            Path(each["cassette"]),
-            take_of(each["take"]),
-            "",
-            each["group"],
-            (*each["variant"],),
-        )
-        for each in findings.ran
-    ]
-    ran += [Ran(test, test, Path(cassette), None, reason) for _, reason, cassette, test in left]
-    base, why = _base(config)
-    settings = _settings(config)
-    command = shlex.join(["pytest", *config.invocation_params.args])
-    notes = [f"there is nothing to compare with: {why}"] if why else []
-    return of_run(ran, PromptRepository(settings.prompts), base, gates=settings.gate, command=command, notes=notes)
-
-
-def _base(config: pytest.Config) -> tuple[PromptRepository | None, str]:
-    """The prompts at the base; where there is none and nobody named one, why."""
-    from pytest_agentops.errors import PromptError
-    from pytest_agentops.releases import base_of
-    from pytest_agentops.repository import PromptRepository
-
-    named = config.getoption("--agentops-base") or _settings(config).base
-    try:
-        found = base_of(PromptRepository(_settings(config).prompts), named)
-    except PromptError as error:
-        if named:
-            raise pytest.UsageError(f"--agentops-base: {error}") from None
-        return None, str(error).splitlines()[0]
-    return found, "" if found is not None else "nothing is committed yet"
-
-
-def _write_reports(config: pytest.Config, report: Report) -> None:
-    from pytest_agentops.errors import PromptError, UsageError
-    from pytest_agentops.formats.files import write
-    from pytest_agentops.history import History
-    from pytest_agentops.seal import sealed
-
-    paths = [config.invocation_params.dir / path for path in config.getoption("--agentops-report")]
-
-    def sign(text: str, path: Path) -> str:
-        try:
-            return sealed(text, path, History(_settings(config).prompts), paths)
-        except PromptError:  # Outside of git there is nothing to vouch for.
-            return text
-
-    for path in paths:
-        try:
-            write(report, path, sign=sign)
-        except UsageError as error:
-            config.stash[_LATE].append(str(error))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -899,6 +766,7 @@ def _figures(item: pytest.Item, run: _Run) -> dict[str, Any]:
 
 def _ran(item: pytest.Item, run: _Run) -> dict[str, Any]:
     """What this take of the test came to, as plain data."""
+    from pytest_agentops.beside import seen
     from pytest_agentops.report import take_data
 
     number = _take_of(item)
@@ -910,40 +778,17 @@ def _ran(item: pytest.Item, run: _Run) -> dict[str, Any]:
         "id": item.nodeid,
         "test": test,
         "cassette": str(_first_cassette_of(item)),
-        "take": take_data(_seen(run, number)),
+        "take": take_data(seen(run.session, failed=run.failed, unplayed=run.unplayed, number=number)),
         "group": test.replace(label, "", 1).replace("[]", "").replace("[-", "[").replace("-]", "]") if pins else "",
         "variant": [item.callspec.indices.get(_PINNED, 0), label] if pins else [0, ""],  # type: ignore[attr-defined]
     }
 
 
-def _seen(run: _Run, number: int = 1) -> Take:
-    """The run as far as runs are compared."""
-    from pytest_agentops.assembly import judgements
-    from pytest_agentops.regression import Take
-
-    recording = run.session.recording
-    judged = judgements(recording.exchanges, recorded=recording.recorded)
-    outcome: Literal["passed", "failed"] = "failed" if run.failed else "passed"
-    return Take.seen(recording.freeze(), judged, outcome=outcome, number=number, problem=_problem(run))
-
-
-def _problem(run: _Run) -> str:
-    """Why what happened does not tell what the agent does; empty where it does."""
-    session = run.session
-    if session.cassette.misses:
-        return f"its recording does not fit: {str(session.cassette.misses[0].error()).splitlines()[0]}"
-    if session.refusals:
-        return "it wanted to reach the network past its recording"
-    if run.unplayed:
-        left = len(session.cassette.unplayed)
-        return f"its recording does not fit: {left} recorded answer{'s were' if left != 1 else ' was'} not asked for"
-    return ""
-
-
 def _properties(run: _Run) -> list[tuple[str, str]]:
+    from pytest_agentops.beside import seen
     from pytest_agentops.formats.junit import properties
 
-    return list(properties(_seen(run)))
+    return list(properties(seen(run.session, failed=run.failed, unplayed=run.unplayed)))
 
 
 def _surveyed(survey: Survey) -> dict[str, Any]:
@@ -1179,15 +1024,11 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             terminalreporter.write_line(line)
     for line in (*_left_out(terminalreporter), *_lately(terminalreporter.config)):
         terminalreporter.write_line(line)
-    findings = terminalreporter.config.stash.get(_FINDINGS, None)
-    if findings is not None and findings.report is not None:
-        from pytest_agentops.formats.terminal import lines
-
-        terminalreporter.section(f"agentops: {findings.report.verdict}", sep="-")
-        for line in lines(findings.report, most=None if terminalreporter.verbosity > 0 else _MOST_TOLD):
+    beside = terminalreporter.config.stash.get(_BESIDE, None)
+    if beside is not None and beside.report is not None:
+        terminalreporter.section(f"agentops: {beside.report.verdict}", sep="-")
+        for line in beside.lines():
             terminalreporter.write_line(line)
-        for path in terminalreporter.config.getoption("--agentops-report"):
-            terminalreporter.write_line(f"written: {path}")
     if terminalreporter.config.getoption("--agentops-mutate"):
         from pytest_agentops import summary
 

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "pytest_agentops"
 
 LAYERS = [
     ["plugin", "cli", "testing"],
+    ["beside"],
     ["formats"],
     ["accounts", "explain", "summary"],
     ["seal"],
@@ -87,7 +88,7 @@ WEIGHT = {
     "jsonschema_specifications": {"expect"},
     "multidict": {"stubs"},
     "openai": {"expect"},  # To ask a judge, and for nothing else.
-    "pytest": {"plugin", "testing"},
+    "pytest": {"beside", "plugin", "testing"},
     "rapidfuzz": {"expect", "lint"},
     "referencing": {"expect"},
     "rich": {"cli"},
