@@ -17,7 +17,7 @@ TAKES = 10
 
 PYPROJECT = """\
 [tool.pytest.ini_options]
-addopts = "-p no:randomly -p no:cacheprovider"
+addopts = "-p no:randomly -p no:cacheprovider -p no:asyncio"
 
 [tool.agentops.gate]
 regressed = "== 0"
@@ -39,7 +39,8 @@ def main() -> int:
         flush=True,
     )
     changed = _pull_request()
-    print(f"\nThe same for a browser and as a comment on the pull request: {REPORTS}/report.html, report.md")
+    shown = REPORTS.relative_to(EXAMPLES.parent)
+    print(f"\nThe same for a browser and as a comment on the pull request: {shown}/report.html, {shown}/report.md")
     print("Failing takes are what this model really did. Next: README.md, then make test.")
     return 0 if (passed, failed, changed) == (0, 1, 0) else 1
 
@@ -54,8 +55,9 @@ def _environment() -> dict[str, str]:
     return {**kept, **who}
 
 
-def _run(command: list[str], folder: Path) -> int:
-    return subprocess.run(command, cwd=folder, env=_environment()).returncode
+def _run(command: list[str], folder: Path, *, quiet: bool = False) -> int:
+    output = subprocess.DEVNULL if quiet else None
+    return subprocess.run(command, cwd=folder, env=_environment(), stdout=output).returncode
 
 
 def _pytest(*arguments: str) -> int:
@@ -75,7 +77,7 @@ def _pull_request() -> int:
         _run(["git", "init", "-q", "-b", "main"], root)
         for state, message in (("before", "Refunds"), ("after", "Refunds only to those who prove who they are")):
             shutil.copytree(change / state, root, dirs_exist_ok=True)
-            _run([*_CLI, "prompts", "lock"], root)
+            _run([*_CLI, "prompts", "lock"], root, quiet=True)
             _run(["git", "add", "-A"], root)
             _run(["git", "commit", "-q", "-m", message], root)
             _run(["git", "checkout", "-q", "-B", "topic"], root)

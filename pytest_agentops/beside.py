@@ -140,7 +140,8 @@ class Beside:
         ran += [Ran(test, Path(cassette), None, left_out=reason) for test, reason, cassette in left]
         base, why = self._base()
         settings = self._settings(self.config)
-        command = shlex.join(["pytest", *self.config.invocation_params.args])
+        typed = [each for each in self.config.invocation_params.args if not each.startswith("--agentops-report=")]
+        command = shlex.join(["pytest", *typed])
         notes = [f"there is nothing to compare with: {why}"] if why else []
         return of_run(ran, PromptRepository(settings.prompts), base, gates=settings.gate, command=command, notes=notes)
 

@@ -224,8 +224,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     config = session.config
     config.stash[_LATE] = []
     config.stash[_OPEN] = ExitStack()
-    if _BESIDE in config.stash and not hasattr(config, "workerinput"):
-        config.stash[_BESIDE].check()
+    if (beside := _beside(config)) is not None:
+        beside.check()
     controls_workers = config.pluginmanager.hasplugin("dsession")  # They would inherit the proxies of a guard here.
     if controls_workers or not _may_be_scoped(config.rootpath):
         return
@@ -239,6 +239,11 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     capture.everything = whole
     config.stash[_OPEN].callback(setattr, capture, "everything", None)
     config.stash[_OPEN].enter_context(protecting(whole, capture.guarded_here))
+
+
+def _beside(config: pytest.Config) -> Beside | None:
+    """What puts this run beside its base; None where nothing asks for that, and in xdist's workers."""
+    return None if hasattr(config, "workerinput") else config.stash.get(_BESIDE, None)
 
 
 def _may_be_scoped(root: Path) -> bool:
@@ -505,9 +510,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         config.workeroutput["agentops"] = {"late": list(late), "recovered": _recovered(config), "left": list(left)}
     if session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and config.stash.get(_LEFT, []):
         session.exitstatus = pytest.ExitCode.OK  # Nothing had to run, which is what a harmless change is about.
-    if _BESIDE in config.stash and not hasattr(config, "workerinput"):
+    if (beside := _beside(config)) is not None:
         left_out = [(test, reason, cassette) for _, reason, cassette, test in config.stash.get(_LEFT, [])]
-        late += config.stash[_BESIDE].decide(session, left_out)
+        late += beside.decide(session, left_out)
     if late and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -1024,7 +1029,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             terminalreporter.write_line(line)
     for line in (*_left_out(terminalreporter), *_lately(terminalreporter.config)):
         terminalreporter.write_line(line)
-    beside = terminalreporter.config.stash.get(_BESIDE, None)
+    beside = _beside(terminalreporter.config)
     if beside is not None and beside.report is not None:
         terminalreporter.section(f"agentops: {beside.report.verdict}", sep="-")
         for line in beside.lines():

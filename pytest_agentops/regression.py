@@ -290,8 +290,7 @@ class Case:
         if self.pair is not None and self.pair.difference > 0:
             wanted = ("failed", "passed")
         if self.pair is not None and self.pair.difference:
-            base = next((take for take in was if take.outcome == wanted[0]), was[0])
-            return base, next((take for take in now if take.outcome == wanted[1]), now[0])
+            return _typical(was, wanted[0]), _typical(now, wanted[1])
         pairs = ((one, other) for one in was for other in now)
         return next((pair for pair in pairs if shape(pair[0]) != shape(pair[1])), (was[0], now[0]))
 
@@ -356,6 +355,13 @@ class Case:
     def sides(self) -> tuple[tuple[Take, ...], tuple[Take, ...]]:
         """The takes of the base and those of the head."""
         return self.base, self.head
+
+
+def _typical(takes: Sequence[Take], outcome: str) -> Take:
+    """Of the takes that ended so, one with the trajectory that most of them have; the first one where none did."""
+    ended = [take for take in takes if take.outcome == outcome] or list(takes)
+    shapes = Counter(map(shape, ended))
+    return max(ended, key=lambda take: shapes[shape(take)])
 
 
 def _is_none(pair: Pair) -> bool:

@@ -77,7 +77,9 @@ def amount(figure: Figure, value: float | None) -> str:
         return f"${value:.2f}" if value >= 1 else f"${value:.4f}"
     if figure.name.startswith("judged "):
         return f"{100 * value:.0f} %"
-    return f"{value:,.1f} s" if figure.name == "seconds" else f"{value:,.1f}".removesuffix(".0")
+    if figure.name == "seconds":
+        return f"{value:,.1f} s"
+    return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}".removesuffix(".0")
 
 
 def change(figure: Figure) -> str:

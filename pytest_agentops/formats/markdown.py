@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from html import escape
+from textwrap import wrap
 
 from pytest_agentops.accounts import word_diff
 from pytest_agentops.formats import about, amount, change, headline, moved, outcome, sides, totals
@@ -17,6 +19,8 @@ MOST_CHARACTERS = 65_536
 """GitHub refuses a longer comment."""
 _ROOM = 2_000
 """Kept for what says that something was left out, and for the seal."""
+_WIDTH = 110
+"""Of a line that GitHub shows without scrolling."""
 _SIGNS = {"passed": "✅", "failed": "❌", "undecided": "❔"}
 
 
@@ -90,12 +94,11 @@ def _prompt(prompt: PromptChange) -> str:
     for role, was, now in prompt.rendered:
         lines += [f"{role}:"] * bool(role)
         lines += word_diff(was, now)
-    summary = escaped(about(prompt))
-    return folded(summary, lines) if lines else f"{summary}\n"
+    return folded(about(prompt), "", lines) if lines else f"{code(about(prompt))}\n"
 
 
 def _case(case: Case) -> str:
-    return folded(f"{escaped(case.name)}: {case.verdict}", list(case_lines(case)), opened=case.verdict == "regressed")
+    return folded(case.name, f": {case.verdict}", list(case_lines(case)), opened=case.verdict == "regressed")
 
 
 def _tail(report: Report) -> Iterator[str]:
@@ -108,19 +111,30 @@ def _tail(report: Report) -> Iterator[str]:
     if left := report.left_out:
         told = [f"{case.name}: {case.left_out}" for case in left[:20]]
         told += [f"and {len(left) - 20} more"] if len(left) > 20 else []
-        yield folded(f"not run: {len(left)} that the change does not touch", told)
+        yield folded("", f"not run: {len(left)} that the change does not touch", told)
     base, head = sides(report)
     ran = "" if report.ran else "; nothing was run"
     again = f": {code(report.command)}" if report.command else ""
     yield f"<sub>base {base}, head {head}{ran}{again}</sub>"
 
 
-def folded(summary: str, lines: Sequence[str], *, opened: bool = False) -> str:
-    """Lines as they are, behind a summary that is already escaped."""
-    body = "\n".join(lines)
+def folded(name: str, said: str, lines: Sequence[str], *, opened: bool = False) -> str:
+    """Lines as they are, behind a name, which may say anything, and what is said of it."""
+    # Within HTML nothing is read as Markdown, and within code nobody is mentioned; whoever reads it otherwise is safe.
+    shown = re.sub(r"[!@\[`]", lambda found: f"&#{ord(found[0])};", escape(" ".join(name.split()), quote=False))
+    summary = f"<code>{shown}</code>{said}" if name else said
+    body = "\n".join(line for each in lines for line in _wrapped(each))
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", body)), default=0))
     start = f"<details{' open' * opened}><summary>{summary}</summary>"
     return f"{start}\n\n{fence}diff\n{_as_diff(body)}\n{fence}\n\n</details>\n"
+
+
+def _wrapped(line: str) -> list[str]:
+    """A line that would have to be scrolled, as several."""
+    if len(line) <= _WIDTH:
+        return [line]
+    indent = " " * (len(line) - len(line.lstrip()) + 5)
+    return wrap(line, _WIDTH, subsequent_indent=indent, break_on_hyphens=False, drop_whitespace=True)
 
 
 def _as_diff(body: str) -> str:
