@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-from pytest_agentops.errors import CassetteError, CassetteMissing
+from pytest_agentops.errors import CassetteError, CassetteMissing, PromptError
 from pytest_agentops.gates import Gates
 from pytest_agentops.history import History
 from pytest_agentops.regression import Case, Take
@@ -105,10 +105,10 @@ class Present:
         return load(self.history.root / path)
 
 
-def compare(prompts: PromptRepository, base: str, head: str | None = None, gates: Gates | None = None) -> Report:
+def compare(prompts: PromptRepository, base: str, head: str | None = None) -> Report:
     """The recorded behaviour at two commits, or at one and in the working tree; nothing is run.
 
-    Only recordings that differ are read.
+    Only recordings that differ are read, so that there is nothing that gates could measure.
 
     Raises:
         HistoryError: there is no such commit here.
@@ -135,10 +135,11 @@ def compare(prompts: PromptRepository, base: str, head: str | None = None, gates
     named = [was.sha[:9], *([now.sha[:9]] if isinstance(now, Committed) else [])]
     return Report.of(
         cases,
-        gates=gates or Gates(),
+        gates=Gates(),
         base=history.about(base),
         head=history.about(head) if head is not None else None,
         unchanged=len(same - set(differ) - touched),
+        commit=history.commit("HEAD"),
         prompts=tuple(
             prompt_changes(prompts.at(base), prompts.at(head) if head is not None else prompts, inputs.found)
         ),
@@ -203,7 +204,11 @@ class Ran:
     take: Take | None
     """None where it did not run."""
     left_out: str = ""
-    """Why it did not."""
+    """Why it did not, where it need not."""
+    trouble: str = ""
+    """Why what it came to is not known, where that is so."""
+    skipped: bool = False
+    """Whether that is since it was skipped, which matters where it was recorded before."""
     group: str = ""
     """Of a test that runs over several versions of prompts, its id without the version; else empty."""
     variant: tuple[int, str] = (0, "")
@@ -222,15 +227,24 @@ def of_run(
     """What a run came to, beside what is recorded at the base; without a base its own figures alone."""
     inputs = _Inputs()
     committed = Committed(base.history, base.head) if base is not None else None
-    firsts = _by_first(committed.files) if committed is not None else {}
+    # A cassette that a marker names may be anywhere.
+    everywhere = committed.history.everything(committed.sha) if committed is not None else {}
+    firsts = _by_first(path for path in everywhere if path.endswith(".yaml"))
     tests: dict[str, list[Ran]] = {}
     for each in ran:
         tests.setdefault(each.test, []).append(each)
     cases = [_case_of_run(runs, committed, firsts, inputs) for runs in tests.values()]
     # What asked no model, then or now, is no test of an agent.
-    cases = [case for case in cases if case.base or case.trouble or any(map(_asked, case.head))]
+    failed = {run.test for run in ran if run.trouble and not run.skipped}
+    cases = [case for case in cases if case.base or case.name in failed or any(map(_asked, case.head))]
+    notes = list(notes)
     if committed is not None:
-        cases += _gone(committed, firsts, tests.values())
+        absent = _absent(committed, firsts, tests.values())
+        gone = {first: paths for first, paths in absent.items() if not _is_there(committed.history, paths)}
+        cases += _gone(committed, gone)
+        if rest := sorted(set(absent) - set(gone)):
+            more = f" and {len(rest) - 3} more" if len(rest) > 3 else ""
+            notes.append(f"recorded tests that had no part in this run: {', '.join(rest[:3])}{more}")
     return Report.of(
         cases,
         gates=gates,
@@ -240,25 +254,40 @@ def of_run(
         ran=True,
         command=command,
         notes=tuple(notes),
+        commit=_newest(prompts),
     )
+
+
+def _newest(prompts: PromptRepository) -> str:
+    try:
+        return prompts.history.commit("HEAD")
+    except PromptError:
+        return ""
 
 
 def _case_of_run(
     runs: Sequence[Ran], base: Committed | None, firsts: Mapping[str, Sequence[str]], inputs: _Inputs
 ) -> Case:
     first = runs[0]
+    trouble = next((run.trouble for run in runs if run.trouble), "")
+    was: list[tuple[int, Tape]] = []
+    head: tuple[Take, ...] = ()
     try:
-        was = _tapes_at(first, base, firsts) if base is not None else []
         head = _heads(runs)
+        was = _tapes_at(first, base, firsts) if base is not None else []
     except CassetteError as error:
-        heads = tuple(run.take for run in runs if run.take is not None)
-        return Case(first.test, (), heads, trouble=f"at the base: {str(error).partition(chr(10))[0]}")
+        trouble = trouble or str(error).partition("\n")[0]
+    if trouble and not was and base is not None:
+        # What it was recorded as is not needed to say that it was recorded.
+        known = _inside(base.history, first.cassette) in base.history.everything(base.sha)
+        was = [(1, Tape())] if known else []
     for _, tape in was:
         inputs.add(first.test, tape)
     return Case(
         first.test,
         tuple(Take.of(tape, number) for number, tape in was),
         head,
+        trouble=trouble,
         left_out=first.left_out if all(run.left_out for run in runs) else "",
     )
 
@@ -271,12 +300,21 @@ def _heads(runs: Sequence[Ran]) -> tuple[Take, ...]:
     """The takes of a run; of a test that need not run, what is recorded."""
     takes = {run.take.number: run.take for run in runs if run.take is not None}
     for run in runs:
-        if run.take is None and run.cassette.is_file():
-            number = number_of(run.cassette.name)
-            tape = load(run.cassette).of(run.test)
-            if tape is not None:
-                takes.setdefault(number, Take.of(tape, number))
+        if run.left_out:
+            for path in _beside(run.cassette):
+                tape = load(path).of(run.test)
+                if tape is not None:
+                    takes.setdefault(number_of(path.name), Take.of(tape, number_of(path.name)))
     return tuple(takes[number] for number in sorted(takes))
+
+
+def _beside(cassette: Path) -> Iterator[Path]:
+    """All takes of a test that are there, given the cassette of one of them."""
+    first = cassette.with_name(first_of(cassette.name))
+    number = 1
+    while (path := take_path(first, number)).is_file():
+        yield path
+        number += 1
 
 
 def _inside(history: History, path: Path) -> str | None:
@@ -290,12 +328,25 @@ def _tapes_at(ran: Ran, base: Committed, firsts: Mapping[str, Sequence[str]]) ->
     return [(number, found) for number, tape in tapes if (found := tape.of(ran.test)) is not None]
 
 
-def _gone(base: Committed, firsts: Mapping[str, Sequence[str]], tests: Iterable[Sequence[Ran]]) -> Iterator[Case]:
-    """The tests that were recorded at the base and whose cassettes are no longer there."""
+def _absent(
+    base: Committed, firsts: Mapping[str, Sequence[str]], tests: Iterable[Sequence[Ran]]
+) -> dict[str, Sequence[str]]:
+    """The recordings at the base that belong to no test of this run, nor to a fixture."""
     known = {first_of(_inside(base.history, runs[0].cassette) or "") for runs in tests}
-    for first, paths in firsts.items():
-        if first in known or any((base.history.root / path).exists() for path in paths):
-            continue
+    return {
+        first: paths
+        for first, paths in firsts.items()
+        if first not in known and is_cassette(first) and "/fixtures/" not in first
+    }
+
+
+def _is_there(history: History, paths: Sequence[str]) -> bool:
+    return any((history.root / path).exists() for path in paths)
+
+
+def _gone(base: Committed, absent: Mapping[str, Sequence[str]]) -> Iterator[Case]:
+    """The tests whose recordings are no longer there."""
+    for first, paths in absent.items():
         try:
             yield Case(first, tuple(Take.of(base.tape(path), number_of(path)) for path in paths))
         except CassetteError:

@@ -20,6 +20,13 @@ _MOST_TOLD = 10
 """Tests of which the end of a run tells what became of them."""
 
 
+def is_report(path: Path) -> bool:
+    """Whether a file is a report of ours."""
+    from pytest_agentops.impact import is_report as is_ours
+
+    return is_ours(path)
+
+
 class Trials:
     """Runs each test of ours several times; the first take keeps the name of the test."""
 
@@ -36,14 +43,13 @@ class Trials:
             metafunc.parametrize(self.parameter, range(1, self.number + 1), ids=ids)
 
 
-def seen(session: Session, *, failed: bool, unplayed: bool, number: int = 1) -> Take:
-    """What a test came to, as far as runs are compared."""
+def seen(session: Session, *, outcome: Literal["passed", "failed"] | None, unplayed: bool, number: int = 1) -> Take:
+    """What a test came to, as far as runs are compared; the outcome of one that is expected to fail tells nothing."""
     from pytest_agentops.assembly import judgements
     from pytest_agentops.regression import Take
 
     recording = session.recording
     judged = judgements(recording.exchanges, recorded=recording.recorded)
-    outcome: Literal["passed", "failed"] = "failed" if failed else "passed"
     problem = _problem(session, unplayed=unplayed)
     return Take.seen(recording.freeze(), judged, outcome=outcome, number=number, problem=problem)
 
@@ -66,10 +72,11 @@ class Beside:
     def __init__(self, config: pytest.Config, settings: Callable[[pytest.Config], Settings]) -> None:
         self.config = config
         self.ran: list[Mapping[str, Any]] = []
+        """What each take came to, as `plugin` hands it over."""
         self.report: Report | None = None
         self._settings = settings
-        self._failed: dict[str, str] = {}
-        """The tests that failed, with the phase."""
+        self._failed: list[tuple[str, str]] = []
+        """The tests that failed, each time they did, with the phase."""
         self._files: Sequence[Path] = [
             config.invocation_params.dir / file for file in config.getoption("--agentops-report")
         ]
@@ -84,8 +91,10 @@ class Beside:
         from pytest_agentops.formats.files import check
 
         try:
-            for file in self.config.getoption("--agentops-report"):
+            for file, path in zip(self.config.getoption("--agentops-report"), self._files, strict=True):
                 check(Path(file))
+                if path.exists() and not is_report(path):
+                    raise UsageError(f"{file} is there, and it is no report; it stays as it is")
         except UsageError as error:
             raise pytest.UsageError(f"--agentops-report: {error}") from None
         self._base()
@@ -93,37 +102,55 @@ class Beside:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Hear of one phase of one test."""
         if report.failed:
-            self._failed[report.nodeid] = str(report.when)
-        if (figures := getattr(report, "agentops", None)) and figures.get("ran"):
-            self.ran.append(figures["ran"])
+            self._failed.append((report.nodeid, str(report.when)))
+        if ran := getattr(report, "agentops_ran", None):
+            self.ran.append(ran)
 
     def decide(self, session: pytest.Session, left: Sequence[tuple[str, str, str]]) -> Iterator[str]:
         """Put the run beside the base, write the reports that are asked for, and let the gates decide.
 
         `left` are the tests that were left out: the name, the reason, the cassette. Yields what went wrong.
         """
+        if self.config.option.collectonly:
+            return
         if session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            for path in filter(is_report, self._files):
+                path.unlink()  # It tells of another run, and would be taken for this one's.
+                yield f"the run was stopped: there is no new {path.name}, and the old one is gone"
             return
         if not (self._files or self._settings(self.config).gate.gates):
             left = []
-        if not self.ran and not left:
+        if not (self.ran or left or self._files):
             return
         report = self.report = self._made(left)
         yield from self._write(report)
         if report.gated == "failed" or (report.gated == "undecided" and report.gates.undecided == "fail"):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        elif report.gated != "no gate" and self._only_takes_failed:
-            session.exitstatus = pytest.ExitCode.OK  # The gates have judged them.
+        elif (
+            self._failed and not (session.shouldstop or session.shouldfail) and self._only_judged_takes_failed(session)
+        ):
+            session.exitstatus = pytest.ExitCode.OK
 
-    @property
-    def _only_takes_failed(self) -> bool:
-        """Whether nothing failed but takes that a gate judges."""
-        judged = {each["id"] for each in self.ran if not each["take"]["problem"]}
-        only_takes = all(when == "call" and test in judged for test, when in self._failed.items())
-        return bool(self._failed) and only_takes and self.config.getoption("--agentops-trials") > 1
+    def _only_judged_takes_failed(self, session: pytest.Session) -> bool:
+        """Whether nothing failed but takes, each of which a gate judges by how it ended."""
+        assert self.report is not None
+        gates = {gate.figure for gate in self.report.gates.gates}
+        against_base = bool(gates & {"regressed", "pass_rate_drop"})
+        known = {case.name for case in self.report.cases if case.base}
+        judged = {
+            each["id"]
+            for each in self.ran
+            if each["take"] is not None
+            and not each["take"]["problem"]
+            and ("pass_rate" in gates or (against_base and each["test"] in known))
+        }
+        only = all(when == "call" and test in judged for test, when in self._failed)
+        # Whoever else found something wrong counts it too.
+        return only and len(self._failed) == session.testsfailed and self.config.getoption("--agentops-trials") > 1
 
     def _made(self, left: Sequence[tuple[str, str, str]]) -> Report:
         from pytest_agentops.behaviour import Ran, of_run
+        from pytest_agentops.redaction import Redactor
         from pytest_agentops.report import take_of
         from pytest_agentops.repository import PromptRepository
 
@@ -131,17 +158,25 @@ class Beside:
             Ran(
                 each["test"],
                 Path(each["cassette"]),
-                take_of(each["take"]),
+                take_of(each["take"]) if each["take"] is not None else None,
+                trouble=each["trouble"],
+                skipped=each["skipped"],
                 group=each["group"],
                 variant=(each["variant"][0], each["variant"][1]),
             )
             for each in self.ran
         ]
         ran += [Ran(test, Path(cassette), None, left_out=reason) for test, reason, cassette in left]
+        told = {each["id"] for each in self.ran}
+        ran += [
+            Ran(test, Path(), None, trouble="the process that ran it died")
+            for test, when in self._failed
+            if when == "???" and test not in told
+        ]
         base, why = self._base()
         settings = self._settings(self.config)
         typed = [each for each in self.config.invocation_params.args if not each.startswith("--agentops-report=")]
-        command = shlex.join(["pytest", *typed])
+        command = Redactor(settings.redact).text(shlex.join(["pytest", *typed]))
         notes = [f"there is nothing to compare with: {why}"] if why else []
         return of_run(ran, PromptRepository(settings.prompts), base, gates=settings.gate, command=command, notes=notes)
 
@@ -159,7 +194,13 @@ class Beside:
             if named:
                 raise pytest.UsageError(f"--agentops-base: {error}") from None
             return None, str(error).splitlines()[0]
-        return found, "" if found is not None else "nothing is committed yet"
+        if found is not None:
+            return found, ""
+        try:
+            _ = PromptRepository(settings.prompts).history
+        except PromptError as error:
+            return None, str(error).splitlines()[0]
+        return None, "nothing is committed yet"
 
     def _write(self, report: Report) -> Iterator[str]:
         from pytest_agentops.errors import PromptError, UsageError
@@ -169,7 +210,7 @@ class Beside:
 
         def sign(text: str, path: Path) -> str:
             try:
-                return sealed(text, path, History(self._settings(self.config).prompts), self._files)
+                return sealed(text, path, History(self._settings(self.config).prompts))
             except PromptError:  # Outside of git there is nothing to vouch for.
                 return text
 

@@ -6,6 +6,7 @@ import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, Literal
 
 from pytest_agentops.errors import SettingsError, did_you_mean
@@ -119,10 +120,8 @@ class Gates:
         undecided, confidence = table.get("undecided", "warn"), table.get("confidence", CONFIDENCE)
         if undecided not in ("warn", "fail"):
             raise SettingsError(f"{where}: undecided is warn or fail, not {undecided!r}")
-        if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0.5 <= confidence < 1:
-            raise SettingsError(
-                f"{where}: confidence is a number from 0.5 to below 1, such as 0.95, not {confidence!r}"
-            )
+        if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0.5 <= confidence <= 0.9999:
+            raise SettingsError(f"{where}: confidence is a number from 0.5 to 0.9999, such as 0.95, not {confidence!r}")
         gates = tuple(_gate(name, value, where) for name, value in bounds.items())
         return cls(gates, undecided, float(confidence), dict(table))
 
@@ -136,7 +135,24 @@ def _gate(name: str, value: object, where: str) -> Gate:
     if found is None:
         raise SettingsError(f'{where}: {name} = {value!r} is no bound; write one as text, such as {name} = "<= 10%"')
     scale = {"%": 0.01, "ms": 0.001}.get(found["unit"] or "", 1.0)
-    return Gate(name, found["operator"], float(found["value"].replace("_", "")) * scale, text.strip())
+    number, unit = float(found["value"].replace("_", "")), found["unit"] or ("$" if "$" in text else "")
+    if not isfinite(number) or unit not in _UNITS.get(_kind(name), ("",)):
+        allowed = " or ".join(each or "a plain number" for each in _UNITS.get(_kind(name), ("",)))
+        raise SettingsError(f"{where}: {name} = {value!r}: this figure is bounded in {allowed}")
+    if _kind(name) == "share" and not unit and number > 1:
+        raise SettingsError(f'{where}: {name} = {value!r} is more than all of it; for percent write "{text.strip()}%"')
+    return Gate(name, found["operator"], number * scale, text.strip())
+
+
+_UNITS = {"share": ("%", ""), "seconds": ("s", "ms", ""), "dollars": ("$", "")}
+"""What a bound may be written in, by the kind of its figure; a count is a plain number."""
+
+
+def _kind(figure: str) -> str:
+    """What a figure is counted in."""
+    if figure.endswith(("_rate", "_success", "_drop", "_increase", "score")):
+        return "share"
+    return "seconds" if figure.endswith("latency") else "dollars" if figure == "cost" else "count"
 
 
 def read(texts: Sequence[str], where: str) -> Gates:
@@ -145,7 +161,7 @@ def read(texts: Sequence[str], where: str) -> Gates:
     Raises:
         SettingsError: one of them cannot be read.
     """
-    return Gates.from_table(dict(_split(text, where) for text in texts), where)
+    return Gates(tuple(_gate(*_split(text, where), where) for text in texts))
 
 
 def _split(text: str, where: str) -> tuple[str, str]:
@@ -170,10 +186,11 @@ def shown(figure: str, measured: Measured | None) -> str:
 
 
 def _value(figure: str, value: float) -> str:
-    if figure.endswith(("_rate", "_success", "_drop", "_increase", "score")):
+    kind = _kind(figure)
+    if kind == "share":
         return f"{100 * value:.1f} %".replace(".0 %", " %")
-    if figure.endswith("latency"):
+    if kind == "seconds":
         return f"{value:.2f} s"
-    if figure == "cost":
+    if kind == "dollars":
         return f"${value:.4f}" if value < 1 else f"${value:,.2f}"
     return f"{value:,.0f}"

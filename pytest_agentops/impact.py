@@ -24,6 +24,12 @@ from pytest_agentops.versions import LABELS, LOCK
 
 REPORT_MARK = "<!-- pytest-agentops -->"
 """With what a report in Markdown begins."""
+_REPORT_MARKS = {
+    ".md": REPORT_MARK.encode(),
+    ".html": b'<meta name="generator" content="pytest-agentops">',
+    ".json": b'"$schema": "urn:pytest-agentops:report:',
+}
+"""What stands at the beginning of a report, by the end of its file's name."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,7 @@ class Impact:
             path
             for path in sorted(self._changed)
             if not (_is_of_prompts(path, history.prefix) or _is_recorded(path) or _is_read_by_people(path))
-            and not _is_report(history.root / path)
+            and not is_report(history.root / path)
         ]
 
     def recording_changed(self, cassette: Path) -> bool:
@@ -215,12 +221,13 @@ def _is_read_by_people(path: str) -> bool:
     return path.startswith("docs/") or name.startswith(("README", "CHANGELOG", "CONTRIBUTING", "LICENSE"))
 
 
-def _is_report(path: Path) -> bool:
-    """Whether a file is a report of ours, kept beside the code it tells of."""
-    if path.suffix != ".md" or not path.is_file():
+def is_report(path: Path) -> bool:
+    """Whether a file is a report of ours, which may stand beside the code that it tells of."""
+    mark = _REPORT_MARKS.get(path.suffix.lower())
+    if mark is None or not path.is_file():
         return False
     with path.open("rb") as file:
-        return file.read(len(REPORT_MARK)) == REPORT_MARK.encode()
+        return mark in file.read(400)
 
 
 def _is_another_test(path: str, own: Path) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
 import pytest
@@ -145,6 +145,8 @@ class _Run:
     skipped: bool = False
     interrupted: bool = False
     ended: bool = False
+    xfailed: bool = False
+    """Whether it failed and was expected to, which tells nothing of what is expected of the agent."""
     unplayed: bool = False
     """Whether it failed since answers in its cassette were not asked for."""
     budget: Budget | None = None
@@ -155,6 +157,11 @@ class _Run:
     survey: Survey | None = None
     last: Comparison | None = None
     """The last comparison that the test made."""
+
+    @property
+    def outcome(self) -> Literal["passed", "failed"] | None:
+        """How it ended; None where that was expected to be a failure."""
+        return "failed" if self.failed else None if self.xfailed else "passed"
 
     def compared(self, comparison: Comparison) -> None:
         """Hear of a comparison that the test made."""
@@ -261,13 +268,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     markers = [each for each in metafunc.definition.iter_markers("agentops") if "versions" in each.kwargs]
     if not markers:
         return
-    from itertools import product
-
-    wanted = _versions(markers[0].kwargs["versions"], metafunc.definition.nodeid)
-    pins = [dict(zip(wanted, chosen, strict=True)) for chosen in product(*wanted.values())]
+    pins = _pins(metafunc.definition)
     metafunc.fixturenames.append(_PINNED)
     ids = [",".join(f"{name}@{version}" for name, version in each.items()) for each in pins]
     metafunc.parametrize(_PINNED, pins, ids=ids)
+
+
+def _pins(item: pytest.Item) -> list[dict[str, str]]:
+    """The versions that each run of a test has, in order."""
+    from itertools import product
+
+    marker = next(each for each in item.iter_markers("agentops") if "versions" in each.kwargs)
+    wanted = _versions(marker.kwargs["versions"], item.nodeid)
+    return [dict(zip(wanted, chosen, strict=True)) for chosen in product(*wanted.values())]
 
 
 def _versions(given: object, where: str) -> dict[str, list[str]]:
@@ -541,6 +554,9 @@ def pytest_runtest_makereport(
     report = yield
     run = item.stash.get(_RUN, None)
     if run is None:
+        if report.failed and report.when == "setup" and _is_ours(item) and _compares(item.config):
+            why = str(call.excinfo.value).strip().partition("\n")[0] if call.excinfo else ""
+            report.__dict__["agentops_ran"] = _ran(item, None, why or "it could not be set up")
         return report
     xfailed = report.skipped and hasattr(report, "wasxfail")
     if xfailed and (run.session.cassette.misses or run.session.refusals):
@@ -551,6 +567,7 @@ def pytest_runtest_makereport(
         xfailed = False
     run.failed |= report.failed
     run.skipped |= report.skipped and not xfailed
+    run.xfailed |= xfailed
     if report.failed:
         _explain_miss(item, call, report)
         if run.last is not None and call.excinfo is not None and call.excinfo.errisinstance(AssertionError):
@@ -559,6 +576,8 @@ def pytest_runtest_makereport(
     if report.when == "teardown":
         # What stands in a report's dict travels from xdist's workers to the controller.
         report.__dict__["agentops"] = _figures(item, run)
+        if _compares(item.config):
+            report.__dict__["agentops_ran"] = _ran(item, run)
         if item.config.getoption("xmlpath", None):
             report.user_properties += _properties(run)
         # Items live as long as the session; their recordings need not.
@@ -765,12 +784,11 @@ def _figures(item: pytest.Item, run: _Run) -> dict[str, Any]:
         "drift": _explained("drift_lines", *drift) if drift else None,
         "caveats": run.caveats,
         "mutation": _surveyed(run.survey) if run.survey is not None and run.survey.tried else None,
-        "ran": _ran(item, run) if _compares(item.config) and not run.skipped else None,
     }
 
 
-def _ran(item: pytest.Item, run: _Run) -> dict[str, Any]:
-    """What this take of the test came to, as plain data."""
+def _ran(item: pytest.Item, run: _Run | None, trouble: str = "") -> dict[str, Any]:
+    """What this take of the test came to, as plain data; without a run, why nothing is known of it."""
     from pytest_agentops.beside import seen
     from pytest_agentops.report import take_data
 
@@ -783,9 +801,13 @@ def _ran(item: pytest.Item, run: _Run) -> dict[str, Any]:
         "id": item.nodeid,
         "test": test,
         "cassette": str(_first_cassette_of(item)),
-        "take": take_data(seen(run.session, failed=run.failed, unplayed=run.unplayed, number=number)),
+        "take": None
+        if run is None or run.skipped
+        else take_data(seen(run.session, outcome=run.outcome, unplayed=run.unplayed, number=number)),
+        "skipped": run is not None and run.skipped,
+        "trouble": "it was skipped" if run is not None and run.skipped else trouble,
         "group": test.replace(label, "", 1).replace("[]", "").replace("[-", "[").replace("-]", "]") if pins else "",
-        "variant": [item.callspec.indices.get(_PINNED, 0), label] if pins else [0, ""],  # type: ignore[attr-defined]
+        "variant": [_pins(item).index(pins), label] if pins else [0, ""],
     }
 
 
@@ -793,7 +815,7 @@ def _properties(run: _Run) -> list[tuple[str, str]]:
     from pytest_agentops.beside import seen
     from pytest_agentops.formats.junit import properties
 
-    return list(properties(seen(run.session, failed=run.failed, unplayed=run.unplayed)))
+    return list(properties(seen(run.session, outcome=run.outcome, unplayed=run.unplayed)))
 
 
 def _surveyed(survey: Survey) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from math import isfinite
 from statistics import fmean
 from typing import Any, Literal
 
@@ -103,10 +104,14 @@ class Take:
             outcome=outcome,
             number=number,
             problem=problem,
-            calls=tuple(replace(call, result=None, status=call.status, id="") for call in trace.tool_calls),
+            calls=tuple(
+                replace(call, arguments=_plain(call.arguments), result=None, id="") for call in trace.tool_calls
+            ),
             response=str(trace.response),
             figures=_figures(trace),
-            latencies=tuple(call.latency for call in trace.model_calls if call.latency is not None),
+            latencies=tuple(
+                call.latency for call in trace.model_calls if call.latency is not None and call.latency < _LARGEST
+            ),
             findings=tuple(finding.kind for finding in trace.findings),
             models=tuple(dict.fromkeys(call.model for call in trace.model_calls if call.model)),
             tools={
@@ -137,9 +142,29 @@ def _figures(trace: Trace) -> dict[str, float | None]:
 
 def _known(trace: Trace, figure: Any) -> float | None:
     try:
-        return float(figure()) if trace.model_calls else None
-    except UnknownFigure:
+        value = float(figure()) if trace.model_calls else None
+    except (UnknownFigure, OverflowError):
         return None
+    return value if value is not None and abs(value) < _LARGEST else None
+
+
+_LARGEST = 1e15
+"""No figure of a run is larger; what claims to be is none."""
+_DEEPEST = 50
+"""How deep arguments are looked at."""
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """Arguments as every reader of JSON takes them: numbers that are numbers, and nothing nested without end."""
+    if depth > _DEEPEST:
+        return "..."
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each, depth + 1) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each, depth + 1) for each in value]
+    if isinstance(value, float) and not isfinite(value):
+        return str(value)
+    return value
 
 
 def _scores(judged: Sequence[ModelCall]) -> dict[str, float]:

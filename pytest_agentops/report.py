@@ -37,7 +37,7 @@ class PromptChange:
     """What became of one prompt, as plain data."""
 
     name: str
-    kind: Literal["changed", "added", "removed", "renamed"]
+    kind: Literal["changed", "added", "removed", "renamed", "unreadable"]
     old: str = ""
     """Its version at the base; empty where it had none."""
     new: str = ""
@@ -77,6 +77,8 @@ class Report:
     notes: tuple[str, ...] = ()
     """What a reader has to know of how it came about."""
     gates: Gates = field(default_factory=Gates)
+    commit: str = ""
+    """The newest commit when it was made; empty outside of git."""
     made: str = ""
     """When, in UTC."""
     by: str = ""
@@ -141,6 +143,11 @@ class Report:
             return "there is no base to compare with"
         if not self.cases and not self.unchanged:
             return "no recorded test was there"
+        unfit = any(case.problem for case in self.cases)
+        if figure in _OF_HEADS and not self._heads and unfit:
+            return "no run fits its recording"
+        if figure in _OF_PAIRS and not self._pairs and unfit:
+            return "nothing can be compared"
         found: Measured | str = _MEASURES[figure](self)
         return found
 
@@ -157,7 +164,9 @@ class Report:
     def to_json(self) -> str:
         """The report as JSON, with the verdicts for readers that have no other way to get them."""
         data = {
+            "$schema": schema()["$id"],
             "format": FORMAT,
+            "commit": self.commit,
             "made": self.made,
             "by": self.by,
             "verdict": self.verdict,
@@ -194,7 +203,7 @@ class Report:
             ReportError: it is no report, or one of a format that is not known.
         """
         try:
-            data = json.loads(text)
+            data = json.loads(text, parse_constant=_no_number, parse_int=_number, parse_float=_number)
         except (ValueError, RecursionError) as error:
             raise ReportError(f"{where} is not JSON: {error}") from None
         if isinstance(data, Mapping) and data.get("format", FORMAT) != FORMAT:
@@ -211,9 +220,9 @@ class Report:
                 head=_commit_of(data["head"]),
                 prompts=tuple(map(_prompt_of, data["prompts"])),
                 notes=tuple(data["notes"]),
-                **{name: data[name] for name in ("ran", "command", "made", "by", "unchanged")},
+                **{name: data[name] for name in ("ran", "command", "commit", "made", "by", "unchanged")},
             )
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
             raise ReportError(f"{where} is no report of pytest-agentops: {error}") from None
 
     # --- several into one
@@ -231,6 +240,10 @@ class Report:
                 was, now = (getattr(each, side) and getattr(each, side).sha for each in (first, other))
                 if was != now:
                     raise ReportError(f"they are not of one change: the {side} is {was} in one and {now} in another")
+            if first.commit != other.commit:
+                raise ReportError(
+                    f"they are not of one change: one was made at {first.commit[:9]}, another at {other.commit[:9]}"
+                )
             if first.gates.table != other.gates.table:
                 raise ReportError("they were made with different gates")
             if first.ran != other.ran:
@@ -246,6 +259,7 @@ class Report:
             notes=tuple(dict.fromkeys(chain.from_iterable(report.notes for report in reports))),
             prompts=tuple({each.name: each for report in reports for each in report.prompts}.values()),
             unchanged=max(report.unchanged for report in reports),
+            commit=first.commit,
             made=max(report.made for report in reports),
         )
 
@@ -287,19 +301,19 @@ def _count(verdict: Verdict) -> Any:
 
 def _regressed(report: Report) -> Measured:
     """At least those that are; at most those too whose takes or recordings do not tell."""
-    sure = report.count("regressed")
+    sure, why = report.count("regressed"), ""
     several = any(case.several for case in report.cases)
     chance = report.overall
     if several and not sure and chance is not None and chance.worse <= chance.enough:
-        return Measured(1.0, 1.0, f"no single test, but all together are worse (p = {chance.worse:.3g})")
+        sure, why = 1, f"no single test, but all together are worse (p = {chance.worse:.3g})"
     unsure = [
         case
         for case in report.cases
         if case.verdict == "not comparable"
         or (case.verdict == "too few runs to tell" and case.pair is not None and case.pair.difference < 0)
     ]
-    of = f"{len(unsure)} cannot be told" if unsure else ""
-    return Measured(float(sure), float(sure + len(unsure)), of)
+    of = f"{len(unsure)} cannot be told" if unsure and not why else why
+    return Measured(float(sure), float(max(sure, report.count("regressed") + len(unsure))), of)
 
 
 def _rate(takes: Sequence[Take], confidence: float) -> Measured | str:
@@ -405,8 +419,10 @@ def _score_drop(report: Report) -> Measured | str:
         figure for case in report._pairs for figure in case.figures if figure.name.startswith("judged ")
     ]  # fmt: skip
     known = [-figure.change for figure in scores if figure.change is not None]
+    if len(known) < len(scores):
+        return f"{len(scores) - len(known)} of {len(scores)} criteria have no verdict on both sides"
     if not known:
-        return Measured(0.0, 0.0, "nothing to compare") if not scores else "no verdict is there on both sides"
+        return Measured(0.0, 0.0, "nothing to compare")
     return Measured(fmean(known), fmean(known), f"{len(known)} criteria")
 
 
@@ -414,6 +430,11 @@ def _new_findings(report: Report) -> Measured:
     count = float(sum(len(case.findings[1]) for case in report._pairs))
     return Measured(count, count)
 
+
+_OF_HEADS = ("tool_success", "score", "cost", "tokens", "p50_latency", "p95_latency")
+_OF_PAIRS = (
+    "improved changed new_findings pass_rate_drop score_drop cost_increase token_increase latency_increase"
+).split()
 
 _MEASURES = {
     "pass_rate": _pass_rate,
@@ -453,8 +474,9 @@ def prompt_changes(
         try:
             old = base[was] if was in before else None
             new = head[name] if name in after else None
-        except PromptError:
-            continue  # The check of prompts tells what is wrong with it.
+        except PromptError as error:
+            yield PromptChange(name, "unreadable", contract=((True, str(error).splitlines()[0]),))
+            continue
         if old is None or new is None:
             was_version, version_now = ((each.version or "") if each is not None else "" for each in (old, new))
             yield PromptChange(name, "added" if old is None else "removed", was_version, version_now)
@@ -510,6 +532,24 @@ def schema() -> dict[str, Any]:
     """The JSON schema of a report."""
     found: dict[str, Any] = json.loads(Path(__file__).with_name("report.schema.json").read_text(encoding="utf-8"))
     return found
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number")
+
+
+def _number(text: str) -> float | int:
+    """A number of a size that figures have.
+
+    Raises:
+        ValueError: it is larger.
+    """
+    value = float(text)
+    if not abs(value) < 1e15 and "e" not in text and "." not in text:
+        raise ValueError(f"{text[:30]}... is no figure")
+    if not abs(value) < 1e300:
+        raise ValueError(f"{text[:30]} is no figure")
+    return int(text) if text.lstrip("-").isdigit() else value
 
 
 def _check(data: object, where: str) -> None:

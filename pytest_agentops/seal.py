@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -17,6 +17,7 @@ from typing import Literal, get_args
 from pytest_agentops.behaviour import is_cassette
 from pytest_agentops.errors import CassetteError, ReportError
 from pytest_agentops.history import History
+from pytest_agentops.impact import is_report
 from pytest_agentops.regression import Take
 from pytest_agentops.tape import load
 
@@ -24,7 +25,6 @@ Part = Literal["prompts", "tools", "datasets", "cassettes", "code"]
 PARTS: tuple[Part, ...] = get_args(Part)
 """What a verdict rests on. Tools are their declarations as recorded; datasets are tables and lists of data."""
 
-_REPORTS = (".md", ".html", ".json")
 _DATA = (".csv", ".jsonl", ".ndjson", ".parquet", ".tsv")
 _LINE = re.compile(r"\n<!-- pytest-agentops seal (\{.*\}) -->\n?\Z")
 _VERSION = 1
@@ -42,20 +42,13 @@ class Seal:
     """The digest of the report's own text."""
 
 
-def sealed(text: str, path: Path, history: History, beside: Sequence[Path] = ()) -> str:
-    """The text with a seal at its end; `path` is where it will stand, which is no part of what it vouches for.
-
-    Nor are the other reports that are written `beside` it.
-    """
-    reports = sorted(
-        {each.resolve().relative_to(history.root).as_posix() for each in _inside(history, [path, *beside])}
-    )
+def sealed(text: str, path: Path, history: History) -> str:
+    """The text with a seal at its end; `path` is where it will stand. Reports are no part of what it vouches for."""
     body = text.rstrip("\n") + "\n"
     told = {
         "version": _VERSION,
         "commit": history.commit("HEAD"),
-        "beside": reports,
-        **digests(history, reports),
+        **digests(history, path),
         "text": _digest(body.encode("utf-8", "backslashreplace")),
     }
     return f"{body}\n<!-- pytest-agentops seal {json.dumps(told)} -->\n"
@@ -81,15 +74,15 @@ def verify(path: Path, history: History) -> Seal:
         told = json.loads(found[1])
         seal = Seal(told["commit"], {part: told[part] for part in PARTS}, told["text"])
         known = told["version"] == _VERSION
-        beside = [str(each) for each in told["beside"] if str(each).lower().endswith(_REPORTS)]
-    except (ValueError, KeyError, TypeError):
+        if known and not all(re.fullmatch("[0-9a-f]{40,64}", each) for each in (seal.commit, seal.text)):
+            raise ValueError("no digest")
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ReportError(f"{path} has a seal that cannot be read: it was edited") from None
     if not known:
         raise ReportError(f"{path} has a seal of version {told['version']!r}, and this is {_VERSION}")
     if _digest(whole[: found.start()].encode("utf-8")) != seal.text:
         raise ReportError(f"{path} was edited: its text is not the one that was sealed")
-    here = [each.resolve().relative_to(history.root).as_posix() for each in _inside(history, [path])]
-    now = digests(history, [*here, *beside])
+    now = digests(history, path)
     if changed := [part for part in PARTS if now[part] != seal.parts[part]]:
         raise ReportError(
             "\n".join(
@@ -113,23 +106,20 @@ def _since(history: History, commit: str, path: Path) -> Iterator[str]:
         yield f"  it was made at {commit[:9]}, which is not here"
         return
     shown = ", ".join(files[:5]) + (f" and {len(files) - 5} more" if len(files) > 5 else "")
-    yield f"  changed since {commit[:9]}, at which it was made: {shown or 'nothing that was committed'}"
+    nothing = "nothing that was committed; perhaps a file was there that never was"
+    yield f"  changed since {commit[:9]}, at which it was made: {shown or nothing}"
 
 
-def _inside(history: History, paths: Sequence[Path]) -> Iterator[Path]:
-    return (path for path in paths if path.resolve().is_relative_to(history.root))
-
-
-def digests(history: History, reports: Sequence[str] = ()) -> dict[str, str]:
+def digests(history: History, report: Path) -> dict[str, str]:
     """The digest of each part of the project as it is in the working tree; reports of it are left out."""
     found: dict[Part, list[tuple[str, str]]] = {part: [] for part in PARTS}
     tools: set[tuple[str, str]] = set()
     for name in history.present():
         path = history.root / name
-        if name in reports or not path.is_file():
+        if path == report.resolve() or not path.is_file() or is_report(path):
             continue
         part = _part(name, history.prefix)
-        found[part].append((name, _digest(path.read_bytes())))
+        found[part].append((name, _digest(_content(path))))
         if part == "cassettes" and name.endswith(".yaml"):
             tools |= set(_tools(path))
     found["tools"] = sorted(tools)
@@ -149,6 +139,12 @@ def _tools(path: Path) -> Iterator[tuple[str, str]]:
         yield from Take.of(load(path)).tools.items()
     except CassetteError:
         return
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file; of a text with the ends of lines that git keeps, whatever a checkout makes of them."""
+    data = path.read_bytes()
+    return data if b"\0" in data[:8000] else data.replace(b"\r\n", b"\n")
 
 
 def _digest(data: bytes) -> str:

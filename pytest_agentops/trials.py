@@ -54,16 +54,38 @@ def worse_by_chance(pairs: Iterable[Pair]) -> float:
     The exact test of several two-by-two tables, given the totals of each (Cochran, Mantel and Haenszel; W. G. Cochran,
     1954). Of one case it is Fisher's exact test, of cases with one take on each side McNemar's.
     """
+    # A case in which all takes ended alike says nothing about a difference.
+    telling = [
+        pair
+        for pair in pairs
+        if 0 < pair.base.passed + pair.head.passed < pair.base.runs + pair.head.runs
+        and pair.base.runs
+        and pair.head.runs
+    ]
+    if sum(pair.head.runs for pair in telling) > _EXACT:
+        return _nearly(telling)
     ways = [1.0]
     seen = 0
-    for pair in pairs:
-        total, runs = pair.base.passed + pair.head.passed, pair.base.runs + pair.head.runs
-        if total in (0, runs) or not pair.base.runs or not pair.head.runs:
-            continue  # Such a case says nothing about a difference.
+    for pair in telling:
+        total = pair.base.passed + pair.head.passed
         least = max(0, total - pair.base.runs)
         seen += pair.head.passed - least
         ways = _convolved(ways, _shares(pair, least, min(pair.head.runs, total), total))
     return min(1.0, sum(ways[: seen + 1]))
+
+
+_EXACT = 2_000
+"""Up to so many takes the chances are counted out, which takes a time that grows with their square."""
+
+
+def _nearly(pairs: Sequence[Pair]) -> float:
+    """The same by the normal distribution that it comes close to for many takes, corrected for continuity."""
+    above, spread = 0.0, 0.0
+    for pair in pairs:
+        total, runs = pair.base.passed + pair.head.passed, pair.base.runs + pair.head.runs
+        above += pair.head.passed - pair.head.runs * total / runs
+        spread += pair.base.runs * pair.head.runs * total * (runs - total) / (runs * runs * (runs - 1))
+    return NormalDist().cdf((above + 0.5) / sqrt(spread))
 
 
 def better_by_chance(pairs: Iterable[Pair]) -> float:
@@ -124,4 +146,12 @@ def takes_needed(pair: Pair, confidence: float = CONFIDENCE, power: float = 0.8)
     middle = (was + now) / 2
     sure, found = NormalDist().inv_cdf(confidence), NormalDist().inv_cdf(power)
     spread = sure * sqrt(2 * middle * (1 - middle)) + found * sqrt(was * (1 - was) + now * (1 - now))
-    return ceil((spread / (was - now)) ** 2)
+    takes = ceil((spread / (was - now)) ** 2)
+    # The formula knows nothing of how coarse a few takes are.
+    worse, better = sorted((was, now))
+    for number in range(takes, _EXACT):
+        if worse_by_chance([Pair(Rate(round(better * number), number), Rate(round(worse * number), number))]) <= (
+            1 - confidence
+        ):
+            return number
+    return takes

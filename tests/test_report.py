@@ -13,7 +13,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from pytest_agentops.errors import ReportError, SettingsError, UsageError
-from pytest_agentops.formats import files, junit, markdown
+from pytest_agentops.formats import files, html, junit, markdown
 from pytest_agentops.formats.terminal import decision_lines, lines
 from pytest_agentops.gates import FIGURES, Gates, Measured, read
 from pytest_agentops.history import Commit, History
@@ -21,7 +21,7 @@ from pytest_agentops.regression import Case, Take
 from pytest_agentops.report import _MEASURES, Report, schema
 from pytest_agentops.seal import PARTS, sealed, verify
 from pytest_agentops.testing import CommandRun, Says, ScriptedModel, TinyProject
-from pytest_agentops.trace import ToolCall
+from pytest_agentops.trace import ModelCall, ToolCall, Trace, Usage
 from tests.test_plugin import AGENT
 from tests.test_repository import House
 
@@ -127,6 +127,7 @@ def test_takes_that_ran_in_different_shards_are_put_together():
     [
         (report(base=replace(COMMIT, sha="b" * 40)), "they are not of one change: the base is aaaa"),
         (report(gates={"regressed": "== 0"}), "they were made with different gates"),
+        (report(commit="c" * 40), "they are not of one change: one was made at , another at ccccccccc"),
         (report(ran=False), "one is of a run, and another of a comparison in which nothing ran"),
         (report(Case("a", (), (take("failed"),))), "two of them hold take 1 of a, and it is not the same"),
     ],
@@ -148,6 +149,7 @@ def decided(gate: str, *cases: Case, base: Commit | None = COMMIT) -> str:
 SAME = Case("same", (take(),), (take(),))
 WORSE = Case("worse", (take(),), (take("failed"),))
 UNSURE = Case("unsure", takes(5, 5), takes(4, 5))
+UNFIT = Case("unfit", (take(),), (take("failed", problem="its recording does not fit"),))
 CALLS = (ToolCall("a", status="ok"), ToolCall("b", malformed="{"), ToolCall("c"), ToolCall("d", status="ok"))
 DEAR = {"tokens": 150.0, "cost": 0.02, "seconds": 1.0, "model calls": 1.0}
 UNPRICED = {"tokens": 150.0, "cost": None, "seconds": None, "model calls": 1.0}
@@ -178,6 +180,11 @@ UNPRICED = {"tokens": 150.0, "cost": None, "seconds": None, "model calls": 1.0}
         ("score_drop <= 0.1", [Case("x", (take(scores={"a": 1.0}),), (take(scores={"a": 0.5}),))], "failed    score_drop <= 0.1: 50 %, 1 criteria"),
         ("new_findings == 0", [Case("x", (take(),), (take(findings=("cut_off",)),))], "failed    new_findings == 0: 1"),
         ("pass_rate >= 0", [], "failed    pass_rate >= 0: it is not known: no recorded test was there"),
+        ("tokens <= 10", [UNFIT], "failed    tokens <= 10: it is not known: no run fits its recording"),
+        ("tool_success >= 0", [UNFIT], "failed    tool_success >= 0: it is not known: no run fits its recording"),
+        ("cost_increase <= 0", [UNFIT], "failed    cost_increase <= 0: it is not known: nothing can be compared"),
+        ("pass_rate_drop <= 0", [UNFIT], "failed    pass_rate_drop <= 0: it is not known: nothing can be compared"),
+        ("score_drop <= 0", [Case("x", (take(scores={"a": 1.0, "b": 1.0}),), (take(scores={"a": 1.0}),))], "failed    score_drop <= 0: it is not known: 1 of 2 criteria have no verdict on both sides"),
     ],
 )  # fmt: skip
 def test_what_a_gate_makes_of_a_report(gate, cases, told):
@@ -204,7 +211,9 @@ def test_tests_that_are_together_worse_close_the_gate_though_none_is_alone():
     cases = [Case(f"t{number}", takes(5, 5), takes(3, 5)) for number in range(8)]
 
     assert {case.verdict for case in report(*cases).cases} == {"too few runs to tell"}
-    assert decided("regressed == 0", *cases).startswith("failed    regressed == 0: 1, no single test, but all together")
+    assert decided("regressed == 0", *cases).startswith(
+        "failed    regressed == 0: 1 to 8, no single test, but all together"
+    )
     assert report(*cases).verdict == "worse"
     assert "all tests together are worse" in "\n".join(lines(report(*cases)))
 
@@ -218,7 +227,13 @@ def test_tests_that_are_together_worse_close_the_gate_though_none_is_alone():
         ({"regressed": "= 0"}, "regressed = '= 0' is no bound"),
         ({"cost": "<= nan"}, "cost = '<= nan' is no bound"),
         ({"undecided": "maybe"}, "undecided is warn or fail, not 'maybe'"),
-        ({"confidence": 95}, "confidence is a number from 0.5 to below 1, such as 0.95, not 95"),
+        ({"confidence": 95}, "confidence is a number from 0.5 to 0.9999, such as 0.95, not 95"),
+        ({"confidence": 0.9999999999999999}, "confidence is a number from 0.5 to 0.9999"),
+        ({"pass_rate_drop": "<= 10"}, "pass_rate_drop = '<= 10' is more than all of it; for percent write \"<= 10%\""),
+        ({"regressed": "<= 1%"}, "this figure is bounded in a plain number"),
+        ({"cost": "<= 50%"}, "this figure is bounded in $ or a plain number"),
+        ({"p95_latency": "<= 8%"}, "this figure is bounded in s or ms or a plain number"),
+        ({"tokens": f"<= {'9' * 400}"}, "this figure is bounded in"),
     ],
 )
 def test_gates_that_mean_nothing_are_told(table, told):
@@ -422,6 +437,8 @@ def test_the_commands_read_what_a_run_wrote(house, tiny_project):
         for arguments in ([], ["--require", "regressed == 0"], ["--require", "tokens < 1"], ["--require", "x"])
     ]
     assert asked == [2, 0, 1, 2]
+    twice = typed(tiny_project, "gate", "whole.json", "--require", "tokens < 1", "--require", "tokens < 100000")
+    assert (twice.exit_code, twice.stdout.count("gate ")) == (1, 2)
 
 
 # --- what a report vouches for ---------------------------------------------------------------------------------------
@@ -500,3 +517,226 @@ def test_tools_are_vouched_for_as_they_were_offered(tmp_path):
     path.write_text(sealed(markdown.text(WHOLE), path, house.prompts.history))
 
     assert set(verify(path, house.prompts.history).parts) == set(PARTS)
+
+
+# --- what a breaker found --------------------------------------------------------------------------------------------
+
+
+FLAKY = """
+    from agent import ask
+
+    def test_it(agent_trace):
+        assert ask("x") == "good"
+"""
+
+
+@pytest.fixture
+def flaky(tiny_project: TinyProject) -> TinyProject:
+    """A committed test that passes in three of four takes."""
+    house = House(tiny_project.path)
+    tiny_project.write("agent.py", AGENT)
+    tiny_project.write("test_it.py", FLAKY)
+    answers = ["good", "bad", "good", "good"]
+    with ScriptedModel(lambda request: Says(answers.pop())) as model:
+        tiny_project.run("--agentops-trials=4", env={"MODEL_URL": model.base_url})
+    house.commit("main")
+    return tiny_project
+
+
+@pytest.mark.parametrize(
+    ("gate", "code"),
+    [('pass_rate = ">= 20%"', 0), ('regressed = "== 0"', 0), ('tokens = "<= 1000"', 1), ("", 1)],
+)
+def test_a_failing_take_is_excused_by_a_gate_that_looks_at_how_takes_end_alone(flaky, gate, code):
+    flaky.write("pyproject.toml", f"[tool.agentops.gate]\n{gate}\n")
+
+    assert flaky.run("--agentops-trials=4", "--agentops-record=none").exit_code == code
+
+
+LATER = """
+    import pytest
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(session):
+        result = yield
+        session.testsfailed += 1
+        return result
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "options"),
+    [
+        ("test_broken.py", "import nothing_there", ["--continue-on-collection-errors"]),
+        ("conftest.py", LATER, []),
+        ("empty.txt", "", ["-x"]),
+        ("test_new.py", "from agent import ask\n\ndef test_new(agent_trace):\n    raise ValueError(ask('new'))", []),
+    ],
+)
+def test_nothing_but_judged_takes_is_excused(flaky, name, text, options):
+    flaky.write("pyproject.toml", '[tool.agentops.gate]\nregressed = "== 0"\n')
+    flaky.write(name, text)
+
+    with ScriptedModel(lambda request: Says("good")) as model:
+        env = {"MODEL_URL": model.base_url}
+        assert flaky.run("-p", "no:randomly", "--agentops-trials=4", *options, env=env).exit_code == 1
+
+
+def test_a_test_whose_cassette_cannot_be_read_is_told_of(house, tiny_project):
+    path = tiny_project.path / "cassettes/test_it/test_asks.yaml"
+    path.write_text("<<<<<<< ours\n" + path.read_text())
+
+    tiny_project.run("--agentops-report=r.json", "-k", "test_asks")
+
+    assert verdicts(tiny_project.path / "r.json") == {"test_it.py::test_asks": "not comparable"}
+    assert "markers of an unresolved merge" in (tiny_project.path / "r.json").read_text()
+
+
+@pytest.mark.parametrize(("mark", "verdict"), [("skip", "not comparable"), ("xfail", "changed")])
+def test_a_test_that_is_skipped_or_expected_to_fail_is_not_hidden(house, tiny_project, mark, verdict):
+    house.prompt("1.1.0", "user:\nworse")
+    tiny_project.write("test_it.py", TEST.replace("    def test_asks(", f"    @pytest.mark.{mark}\n    def test_asks("))
+    record(tiny_project)
+
+    tiny_project.run("--agentops-report=r.json", "-k", "test_asks")
+
+    assert verdicts(tiny_project.path / "r.json") == {"test_it.py::test_asks": verdict}
+
+
+def test_recorded_tests_that_had_no_part_in_a_run_are_named(house, tiny_project):
+    run = tiny_project.run("--agentops-report=r.json", "-k", "test_asks or test_versions")
+
+    assert "recorded tests that had no part in this run: cassettes/test_it/TestMore.test_more[" in run.stdout
+
+
+def test_a_run_in_which_no_test_of_ours_ran_has_a_report_that_says_so(house, tiny_project):
+    tiny_project.write("pyproject.toml", '[tool.agentops.gate]\npass_rate = ">= 0"\n')
+
+    run = tiny_project.run("--agentops-report=r.json", "-k", "test_of_no_agent")
+
+    assert run.exit_code == 1
+    assert "pass_rate >= 0: it is not known: no recorded test was there" in run.stdout
+
+
+def test_a_shared_cassette_anywhere_is_compared(tiny_project):
+    house = House(tiny_project.path)
+    tiny_project.write("agent.py", AGENT)
+    test = """
+        import pytest
+        from agent import ask
+
+        @pytest.mark.agentops(cassette="shared.yaml")
+        def test_it(agent_trace):
+            assert ask("x") == "good"
+    """
+    tiny_project.write("test_it.py", test)
+    for answer in ("good", "bad"):
+        with ScriptedModel(Says(answer)) as model:
+            tiny_project.run("--agentops-record=all", "--agentops-trials=2", env={"MODEL_URL": model.base_url})
+        if answer == "good":
+            house.commit("main")
+
+    tiny_project.run("--agentops-report=r.json", "--agentops-base=HEAD", "--agentops-trials=2")
+
+    assert verdicts(tiny_project.path / "r.json") == {"test_it.py::test_it": "too few runs to tell"}
+
+
+def test_an_old_report_does_not_outlive_a_run_that_was_stopped(house, tiny_project):
+    tiny_project.run("--agentops-report=r.json", "-k", "test_asks")
+    tiny_project.write("test_broken.py", "import nothing_there")
+
+    run = tiny_project.run("--agentops-report=r.json")
+
+    assert run.exit_code == 2
+    assert not (tiny_project.path / "r.json").exists()
+    assert "there is no new r.json" in run.stdout
+
+
+def test_a_file_that_is_no_report_is_not_written_over(house, tiny_project):
+    tiny_project.write("README.md", "# Mine")
+
+    run = tiny_project.run("--agentops-report=README.md")
+
+    assert run.exit_code == 4
+    assert "README.md is there, and it is no report; it stays as it is" in run.stderr
+    assert (tiny_project.path / "README.md").read_text() == "# Mine"
+
+
+def test_versions_are_compared_whatever_takes_there_are(house, tiny_project):
+    house.prompt("1.1.0", "user:\nworse")
+    record(tiny_project, "--agentops-trials=3")
+
+    tiny_project.run("--agentops-trials=3", "--agentops-report=r.json", "-k", "test_versions")
+
+    data = json.loads((tiny_project.path / "r.json").read_text())
+    assert [(each["name"], len(each["base"]), len(each["head"])) for each in data["variants"]] == [
+        ("test_it.py::test_versions: a@1.0.0 → a@worktree", 3, 3)
+    ]
+
+
+def test_takes_that_need_not_run_are_one_test(flaky):
+    flaky.write("pyproject.toml", '[tool.agentops.gate]\nregressed = "== 0"\n')
+    House(flaky.path).commit("gate")
+
+    for trials in (["--agentops-trials=4"], []):
+        flaky.run("--agentops-impacted", "--agentops-base=HEAD", "--agentops-report=r.json", *trials)
+        [case] = json.loads((flaky.path / "r.json").read_text())["cases"]
+        assert (case["verdict"], len(case["base"]), len(case["head"])) == ("same", 4, 4)
+
+
+def test_reports_of_ours_are_no_code(house, tiny_project):
+    options = ["--agentops-impacted", "--agentops-base=HEAD"]
+    tiny_project.run(*options, *(f"--agentops-report=r.{kind}" for kind in ("md", "html", "json")))
+
+    assert tiny_project.run(*options).outcomes == {"passed": 2, "deselected": 5}
+
+
+def test_odd_numbers_and_depths_are_no_traceback(tmp_path):
+    odd = (ToolCall("a", {"x": float("nan"), "deep": json.loads("[" * 900 + "]" * 900)}),)
+    trace = Trace((ModelCall("1", "p", "m", tool_calls=odd, usage=Usage(10**400, 1)),))
+
+    made = report(Case("x", (), (Take.seen(trace, outcome="passed"),)))
+
+    assert Report.from_json(made.to_json()) == made
+    for old, new in [('"seconds": null', '"seconds": NaN'), ('"tokens": null', f'"tokens": {"9" * 400}')]:
+        with pytest.raises(ReportError):
+            Report.from_json(made.to_json().replace(old, new))
+
+
+def test_a_secret_of_the_command_line_is_not_in_the_report(house, tiny_project):
+    tiny_project.write("conftest.py", "def pytest_addoption(parser):\n    parser.addoption('--api-key')")
+    key = "sk-proj-" + "Ab3dEf6hIj" * 5
+
+    tiny_project.run("--agentops-report=r.json", "-k", "test_asks", f"--api-key={key}")
+
+    assert key not in (tiny_project.path / "r.json").read_text()
+    assert "--api-key=" in (tiny_project.path / "r.json").read_text()
+
+
+def test_long_names_do_not_make_a_comment_too_long():
+    cases = [Case(f"test_{number}{'x' * 3000}", takes(5, 5), takes(0, 5)) for number in range(60)]
+
+    assert len(markdown.text(report(*cases, command="y" * 3000))) <= 65_536
+
+
+def test_what_tells_a_terminal_what_to_do_is_shown_and_not_done():
+    case = Case("a\x1b[2J", (take(),), (take(response="\x1b]0;title\x07"),))
+
+    for text in ("\n".join(lines(report(case))), markdown.text(report(case)), html.text(report(case))):
+        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f]", text)
+
+
+def test_a_seal_of_odd_values_is_an_edited_one(kept, tiny_project):
+    whole = kept.read_text()
+    commit = re.search('"commit": "([0-9a-f]{40})"', whole)
+    assert commit is not None
+    for odd in ("5", "null", '"\\u001b[2J"', "[" * 5000 + "]" * 5000):
+        kept.write_text(whole.replace(f'"{commit[1]}"', odd))
+        run = typed(tiny_project, "report", "verify", "report.md")
+        assert (run.exit_code, "a seal that cannot be read" in run.stderr) == (1, True)
+
+
+def test_a_checkout_with_other_ends_of_lines_is_the_same(kept, house, tmp_path):
+    house.git("-c", "core.autocrlf=true", "clone", "-q", str(house.root), str(tmp_path / "clone"))
+
+    assert verify(tmp_path / "clone" / "report.md", History(tmp_path / "clone" / "prompts")).commit

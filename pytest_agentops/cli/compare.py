@@ -35,7 +35,7 @@ def _compare(options: argparse.Namespace) -> int:
     for path in options.report:
         check(path)
     settings = read_settings(project_root(Path.cwd()))
-    found = compare(PromptRepository(settings.prompts), options.base, options.head, settings.gate)
+    found = compare(PromptRepository(settings.prompts), options.base, options.head)
     for path in options.report:
         write(found, path)
     if options.json:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from pytest_agentops.history import Commit
 from pytest_agentops.regression import VERDICTS, Case, Figure
 from pytest_agentops.report import PromptChange, Report
 from pytest_agentops.trials import Rate
+
+
+def plain(text: str) -> str:
+    """A text without characters that tell a terminal what to do."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def headline(report: Report) -> str:
@@ -36,6 +43,8 @@ def sides(report: Report) -> tuple[str, str]:
 
 def about(change: PromptChange) -> str:
     """A prompt and what became of its version, in a few words."""
+    if change.kind == "unreadable":
+        return f"{change.name}: cannot be read"
     if change.kind in ("added", "removed"):
         return f"{change.name}: {change.kind}{f', {version}' if (version := change.new or change.old) else ''}"
     moved = f", which was {change.was}" if change.was else ""

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 
 from pytest_agentops.accounts import words
-from pytest_agentops.formats import about, amount, change, evidence, outcome, sides, totals
+from pytest_agentops.formats import about, amount, change, evidence, outcome, plain, sides, totals
 from pytest_agentops.formats.terminal import notes
 from pytest_agentops.gates import shown
 from pytest_agentops.regression import VERDICTS, Case, Figure
@@ -27,7 +27,7 @@ def text(report: Report) -> str:
     base, head = sides(report)
     told = [case for case in report.cases if case.verdict != "same"]
     same = [case.name for case in report.cases if case.verdict == "same" and not case.left_out]
-    return _template().render(
+    page = _template().render(
         verdict=report.verdict,
         base=base,
         head=head,
@@ -52,6 +52,7 @@ def text(report: Report) -> str:
         more_same=report.count("same") - min(len(same), _MOST_SAME) - len(report.left_out),
         left_out=[(case.name, case.left_out) for case in report.left_out],
     )
+    return plain(page)
 
 
 @cache

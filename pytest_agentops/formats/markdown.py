@@ -8,7 +8,7 @@ from html import escape
 from textwrap import wrap
 
 from pytest_agentops.accounts import word_diff
-from pytest_agentops.formats import about, amount, change, headline, moved, outcome, sides, totals
+from pytest_agentops.formats import about, amount, change, headline, moved, outcome, plain, sides, totals
 from pytest_agentops.formats.terminal import case_lines, notes
 from pytest_agentops.gates import shown
 from pytest_agentops.impact import REPORT_MARK
@@ -21,6 +21,8 @@ _ROOM = 2_000
 """Kept for what says that something was left out, and for the seal."""
 _WIDTH = 110
 """Of a line that GitHub shows without scrolling."""
+_LONGEST = 300
+"""Of a name or a reason, so that fifty of them fit into a comment."""
 _SIGNS = {"passed": "✅", "failed": "❌", "undecided": "❔"}
 
 
@@ -40,7 +42,7 @@ def text(report: Report, *, most: int = MOST_CHARACTERS) -> str:
         kept.append(part)
     left = len(parts) - len(kept)
     cut = [f"_{left} more are left out for want of room; {code(report.command)} tells them all._"] if left else []
-    return "\n".join([REPORT_MARK, head, *kept, *cut, tail]) + "\n"
+    return plain("\n".join([REPORT_MARK, head, *kept, *cut, tail])) + "\n"
 
 
 def _head(report: Report) -> Iterator[str]:
@@ -121,7 +123,7 @@ def _tail(report: Report) -> Iterator[str]:
 def folded(name: str, said: str, lines: Sequence[str], *, opened: bool = False) -> str:
     """Lines as they are, behind a name, which may say anything, and what is said of it."""
     # Within HTML nothing is read as Markdown, and within code nobody is mentioned; whoever reads it otherwise is safe.
-    shown = re.sub(r"[!@\[`]", lambda found: f"&#{ord(found[0])};", escape(" ".join(name.split()), quote=False))
+    shown = re.sub(r"[!@\[`]", lambda found: f"&#{ord(found[0])};", escape(_short(" ".join(name.split())), quote=False))
     summary = f"<code>{shown}</code>{said}" if name else said
     body = "\n".join(line for each in lines for line in _wrapped(each))
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", body)), default=0))
@@ -144,13 +146,17 @@ def _as_diff(body: str) -> str:
 
 def escaped(text: str) -> str:
     """A text that Markdown and HTML read as nothing but a text."""
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = _short(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_{}\[\]()#+!|~@-])", r"\\\1", re.sub(r"\s+", " ", text))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def code(text: str) -> str:
     """A text as code, in a table too."""
-    text = re.sub(r"\s+", " ", text).replace("|", "\\|")
+    text = _short(re.sub(r"\s+", " ", text)).replace("|", "\\|")
     fence = "`" * (1 + max((len(run) for run in re.findall(r"`+", text)), default=0))
     pad = " " * (text.startswith("`") or text.endswith("`"))
     return f"{fence}{pad}{text}{pad}{fence}"

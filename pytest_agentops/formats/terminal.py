@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from pytest_agentops.accounts import word_diff
-from pytest_agentops.formats import about, amount, change, evidence, headline, moved, outcome, sides
+from pytest_agentops.formats import about, amount, change, evidence, headline, moved, outcome, plain, sides
 from pytest_agentops.gates import Decision, shown
 from pytest_agentops.history import Commit
 from pytest_agentops.regression import CallEdit, Case
@@ -19,6 +19,10 @@ def lines(report: Report, *, most: int | None = None) -> Iterator[str]:
 
     `most` is how many tests are told of; without it all that moved are.
     """
+    yield from map(plain, _lines(report, most))
+
+
+def _lines(report: Report, most: int | None) -> Iterator[str]:
     if report.base is not None:
         base, head = sides(report)
         yield f"base  {base}, {_cut(report.base.message)}"
@@ -66,7 +70,7 @@ def decision_lines(decisions: Iterable[Decision]) -> Iterator[str]:
     """Each gate with what became of it and why."""
     for each in decisions:
         measured = shown(each.gate.figure, each.measured)
-        yield f"gate {each.outcome:<9} {each.gate}: {', '.join(filter(None, (measured, each.reason)))}"
+        yield plain(f"gate {each.outcome:<9} {each.gate}: {', '.join(filter(None, (measured, each.reason)))}")
 
 
 def case_lines(case: Case) -> Iterator[str]:
