@@ -67,6 +67,7 @@ def _pytest(*arguments: str) -> int:
 
 def _pull_request() -> int:
     """What a workflow runs on a branch that changes a prompt, in a repository made for it."""
+    shutil.rmtree(REPORTS, ignore_errors=True)
     change = EXAMPLES / "prompt_change"
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder).resolve() / "support"

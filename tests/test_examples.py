@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,3 +46,13 @@ def test_each_cassette_says_which_model_it_came_from(path):
 
     assert {call.model for call in trace.model_calls} == {"qwen2.5-coder-1.5b-instruct"}
     assert "models:\n  - qwen2.5-coder-1.5b-instruct\n" in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_pull_request_of_the_demo_tells_what_the_readme_says():
+    code = "import sys; sys.path.insert(0, 'examples'); import demo; raise SystemExit(demo._pull_request())"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert run.returncode == 0, run.stderr
+    [block] = re.findall(r"^```\n(test_refunds.py.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert set(block.splitlines()) <= set(run.stdout.splitlines())
