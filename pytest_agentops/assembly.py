@@ -9,9 +9,19 @@ from datetime import datetime
 from pytest_agentops.exchange import Exchange, header
 from pytest_agentops.prices import priced
 from pytest_agentops.trace import Attempt, Finding, ModelCall, Render, Source, ToolCall, Trace, tool_names
-from pytest_agentops.wire import Format, openai_chat, openai_responses
+from pytest_agentops.wire import (
+    Format,
+    anthropic_messages,
+    bedrock_converse,
+    cohere_chat,
+    gemini,
+    openai_chat,
+    openai_responses,
+)
 
-FORMATS: tuple[Format, ...] = (openai_chat, openai_responses)
+FORMATS: tuple[Format, ...] = (
+    openai_chat, openai_responses, anthropic_messages, gemini, bedrock_converse, cohere_chat
+)  # fmt: skip
 """Every format that is understood, asked in this order."""
 
 
@@ -122,7 +132,7 @@ def _with_result(tool_call: ToolCall, later: Sequence[ModelCall]) -> ToolCall:
     for call in later:
         results = [message for message in call.messages if message.tool_call_id == tool_call.id]
         if results:  # Some servers number the calls of each step anew; then the last result is this step's.
-            return replace(tool_call, result=results[-1].content, status="ok")
+            return replace(tool_call, result=results[-1].content, status="error" if results[-1].failed else "ok")
     return tool_call
 
 

@@ -60,7 +60,8 @@ class _Memory:
     def cost(self, model: str, base: str, usage: Usage, when: datetime | None) -> float | None:
         """What this costs in US dollars; None where no price is known."""
         day = (when or datetime.now(UTC)).date().isoformat()
-        key = f"{model} {base} {usage.input_tokens}/{usage.cached_input_tokens}/{usage.output_tokens} {day}"
+        counts = (usage.input_tokens, usage.cached_input_tokens, usage.cache_write_tokens, usage.output_tokens)
+        key = f"{model} {base} {'/'.join(map(str, counts))} {day}"
         if key not in self._costs:
             self._costs[key] = _cost(model, base, usage, when)
         return self._costs[key]
@@ -79,6 +80,7 @@ def _cost(model: str, base: str, usage: Usage, when: datetime | None) -> float |
                 genai_prices.Usage(
                     input_tokens=usage.input_tokens,
                     cache_read_tokens=usage.cached_input_tokens,
+                    cache_write_tokens=usage.cache_write_tokens,
                     output_tokens=usage.output_tokens,
                 ),
                 model,

@@ -141,6 +141,8 @@ class Usage:
     output_tokens: int = 0
     cached_input_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_tokens: int = 0
+    """What of the input was written to the provider's cache, where it says so; some charge more for that."""
 
     @property
     def total_tokens(self) -> int:
@@ -153,6 +155,7 @@ class Usage:
             self.output_tokens + other.output_tokens,
             self.cached_input_tokens + other.cached_input_tokens,
             self.reasoning_tokens + other.reasoning_tokens,
+            self.cache_write_tokens + other.cache_write_tokens,
         )
 
 
@@ -194,6 +197,8 @@ class Message:
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
     """For a tool's message, the call that it answers."""
+    failed: bool = False
+    """For a tool's message, whether it says that the call failed; not every provider has a way to say that."""
 
     @property
     def text(self) -> str:
@@ -709,7 +714,7 @@ class Trace(Reading):
 
 def tool_names(tool: Mapping[str, Any]) -> Iterator[str]:
     """The names under which a tool, as the provider wrote it, can be called."""
-    inner = tool.get("function") or tool.get("toolSpec") or tool
+    inner = tool.get("function") or tool.get("toolSpec") or tool.get("systemTool") or tool
     if isinstance(inner, Mapping) and isinstance(inner.get("name"), str):
         yield inner["name"]
     for declared in tool.get("functionDeclarations") or tool.get("function_declarations") or ():

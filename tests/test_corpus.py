@@ -43,6 +43,29 @@ def is_response(interaction: Interaction) -> bool:
     return is_post(interaction) and path_of(interaction).endswith("/responses")
 
 
+def is_anthropic(interaction: Interaction) -> bool:
+    return is_post(interaction) and path_of(interaction).endswith("/v1/messages")
+
+
+def is_gemini(interaction: Interaction) -> bool:
+    return is_post(interaction) and path_of(interaction).endswith((":generateContent", ":streamGenerateContent"))
+
+
+def is_bedrock(interaction: Interaction) -> bool:
+    return is_post(interaction) and path_of(interaction).endswith(("/converse", "/converse-stream"))
+
+
+def is_cohere(interaction: Interaction) -> bool:
+    return is_post(interaction) and path_of(interaction).endswith("/v2/chat")
+
+
+OTHERS = (is_anthropic, is_gemini, is_bedrock, is_cohere)
+
+
+def is_known(interaction: Interaction) -> bool:
+    return any(each(interaction) for each in (is_chat, is_response, *OTHERS))
+
+
 def is_post(interaction: Interaction) -> bool:
     return interaction["request"]["method"] == "POST"
 
@@ -104,7 +127,7 @@ def test_every_cassette_survives_as_json(corpus):
 
 def test_what_no_decoder_knows_is_a_finding_and_what_one_knows_is_a_model_call(corpus):
     for path, interactions, trace in corpus:
-        known = [n for n, each in enumerate(interactions, 1) if is_chat(each) or is_response(each)]
+        known = [n for n, each in enumerate(interactions, 1) if is_known(each)]
         unknown = [finding.exchange for finding in trace.findings if finding.kind == "unknown_endpoint"]
         attempts = [attempt.exchange for call in trace.model_calls for attempt in call.attempts]
         assert sorted(attempts) == known, path
@@ -178,7 +201,7 @@ def test_an_error_status_is_an_error_of_the_call(corpus):
     for path, interactions, trace in corpus:
         calls = read_by_attempt(trace)
         for number, interaction in enumerate(interactions, 1):
-            if (is_chat(interaction) or is_response(interaction)) and status(interaction) >= 400:
+            if is_known(interaction) and status(interaction) >= 400:
                 errors = [
                     attempt.error for call in calls.values() for attempt in call.attempts if attempt.exchange == number
                 ]
@@ -220,7 +243,90 @@ def test_a_result_is_joined_wherever_a_later_request_of_the_cassette_carries_one
                 if str(each.get("type")).endswith("call_output")
             }
         for call in trace.tool_calls:
-            if not call.by_provider and call.id:
+            kinds = trace.model_calls[call.step].provider
+            if not call.by_provider and call.id and not kinds.startswith(("anthropic", "gcp.", "aws.", "cohere")):
                 assert (call.status == "ok") == (call.id in carried), (path, call)
                 joined += call.status == "ok"
     assert joined > 0
+
+
+def anthropic(body: Any) -> tuple[str, list[tuple[str, Any]], Usage, str]:
+    """Text, tools that the caller runs, usage and model, looked up in the JSON."""
+    usage = body["usage"]
+    read, written = (usage.get(f"cache_{what}_input_tokens") or 0 for what in ("read", "creation"))
+    return (
+        "".join(block["text"] for block in body["content"] if block["type"] == "text"),
+        [(block["name"], block["input"]) for block in body["content"] if block["type"] == "tool_use"],
+        Usage(
+            usage["input_tokens"] + read + written,
+            usage["output_tokens"],
+            read,
+            (usage.get("output_tokens_details") or {}).get("thinking_tokens") or 0,
+            written,
+        ),
+        body["model"],
+    )
+
+
+def gemini(body: Any) -> tuple[str, list[tuple[str, Any]], Usage, str]:
+    parts = ((body.get("candidates") or [{}])[0].get("content") or {}).get("parts") or []
+    usage = body["usageMetadata"]
+    thought = usage.get("thoughtsTokenCount", 0)
+    return (
+        "".join(part["text"] for part in parts if "text" in part and not part.get("thought")),
+        [
+            (part["functionCall"]["name"], part["functionCall"].get("args") or {})
+            for part in parts
+            if "functionCall" in part
+        ],
+        Usage(
+            usage.get("promptTokenCount", 0) + usage.get("toolUsePromptTokenCount", 0),
+            usage.get("candidatesTokenCount", 0) + thought,
+            usage.get("cachedContentTokenCount", 0),
+            thought,
+        ),
+        body["modelVersion"],
+    )
+
+
+def bedrock(body: Any) -> tuple[str, list[tuple[str, Any]], Usage, str]:
+    blocks, usage = body["output"]["message"]["content"], body["usage"]
+    read, written = (usage.get(f"cache{what}InputTokens") or 0 for what in ("Read", "Write"))
+    uses = [block["toolUse"] for block in blocks if "toolUse" in block]
+    return (
+        "".join(block["text"] for block in blocks if "text" in block),
+        [(use["name"], use["input"]) for use in uses if use.get("type") != "server_tool_use"],
+        Usage(usage["inputTokens"] + read + written, usage["outputTokens"], read, 0, written),
+        "",
+    )
+
+
+def cohere(body: Any) -> tuple[str, list[tuple[str, Any]], Usage, str]:
+    message, tokens = body["message"], body["usage"]["tokens"]
+    return (
+        "".join(part["text"] for part in message.get("content") or [] if part["type"] == "text"),
+        [
+            (call["function"]["name"], json.loads(call["function"]["arguments"]))
+            for call in message.get("tool_calls") or []
+        ],
+        Usage(int(tokens["input_tokens"]), int(tokens["output_tokens"]), int(body["usage"].get("cached_tokens") or 0)),
+        "",
+    )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "look_up"),
+    [(is_anthropic, anthropic), (is_gemini, gemini), (is_bedrock, bedrock), (is_cohere, cohere)],
+    ids=lambda each: each.__name__,
+)
+def test_other_formats_have_the_text_the_tools_and_the_usage_of_their_json(corpus, wanted, look_up):
+    seen = 0
+    for place, body, call in answered(corpus, wanted):
+        text, tools, usage, model = look_up(body)
+        assert call.response == text, place
+        assert [(each.name, each.arguments) for each in call.tool_calls if not each.by_provider] == tools, place
+        assert call.usage == usage, place
+        assert call.model == model or (not model and call.model), place
+        assert call.error is None, place
+        seen += 1
+    assert seen > 0

@@ -807,8 +807,8 @@ def test_a_cost_that_is_not_known_is_none_and_never_zero(exchange):
     [
         (
             "POST",
-            "https://api.anthropic.com/v1/messages",
-            "POST https://api.anthropic.com/v1/messages is no model's endpoint that we know",
+            "https://api.anthropic.com/v1/files",
+            "POST https://api.anthropic.com/v1/files is no model's endpoint that we know",
         ),
         (
             "GET",
@@ -838,7 +838,9 @@ json_values = st.recursive(
                 "id model error message code type status choices index delta content refusal tool_calls tool_call_id "
                 "function custom name arguments input output role finish_reason usage prompt_tokens completion_tokens "
                 "prompt_tokens_details cached_tokens input_tokens output_tokens instructions messages tools call_id "
-                "incomplete_details reason response item output_index summary text".split()
+                "incomplete_details reason response item output_index summary text system parts contents candidates "
+                "functionCall functionResponse args usageMetadata promptTokenCount finishReason toolUse toolResult "
+                "toolUseId message stopReason stop_reason is_error tool_use_id thinking partial_json delta".split()
             )
             | st.text(max_size=3),
             inner,

@@ -14,7 +14,11 @@ from pytest_agentops.exchange import Exchange, Request, ServerEvent, parse_json,
 from pytest_agentops.trace import CallError, ModelCall, ToolCall
 
 _PROVIDERS = {
+    "api.anthropic.com": "anthropic",
     "api.openai.com": "openai",
+    "api.cohere.com": "cohere",
+    "api.cohere.ai": "cohere",
+    "generativelanguage.googleapis.com": "gcp.gemini",
     "api.mistral.ai": "mistral_ai",
     "api.groq.com": "groq",
     "api.deepseek.com": "deepseek",
@@ -39,6 +43,8 @@ def provider_of(request: Request) -> str:
     host = request.location.hostname or ""
     if host.endswith((".openai.azure.com", ".cognitiveservices.azure.com")):
         return "azure.ai.openai"
+    if host == "aiplatform.googleapis.com" or host.endswith("-aiplatform.googleapis.com"):
+        return "gcp.vertex_ai"
     return _PROVIDERS.get(host, host)
 
 
