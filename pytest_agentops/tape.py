@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -147,7 +148,27 @@ def loads(text: str, fetch: Callable[[str], bytes] | None = None) -> Tape:
 
 def _loaded(raw: bytes, fetch: Callable[[str], bytes] | None = None, parser: Parser | None = None) -> Tape:
     with _without_collecting():
-        return _read(raw, fetch, parser)
+        return _read(_unzipped(raw), fetch, parser)
+
+
+_LARGEST = 500_000_000
+"""No cassette is larger, and what unpacks to more is no cassette."""
+
+
+def _unzipped(raw: bytes) -> bytes:
+    """The text of a file that another recorder has packed."""
+    if not raw.startswith(b"\x1f\x8b"):
+        return raw
+    unpacked = zlib.decompressobj(wbits=31)
+    try:
+        text = unpacked.decompress(raw, _LARGEST)
+    except zlib.error as error:
+        raise CassetteUnreadable(f"it is not gzip: {error}") from None
+    if unpacked.unconsumed_tail:
+        raise CassetteUnreadable(f"it unpacks to more than {_LARGEST:,} bytes")
+    if not unpacked.eof:
+        raise CassetteCut("it is cut: the end of the gzip file is missing")
+    return text
 
 
 @contextmanager

@@ -20,7 +20,7 @@ LAYERS = [
     ["behaviour"],
     ["report"],
     ["impact", "regression", "releases", "usage"],
-    ["cassette", "expect", "housekeeping", "importing", "repository"],
+    ["adoption", "cassette", "expect", "housekeeping", "importing", "repository"],
     ["journal", "lint", "revision", "trees"],
     ["capture", "tape"],
     ["assembly", "mutation", "settings", "stubs"],

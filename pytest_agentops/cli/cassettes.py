@@ -1,4 +1,4 @@
-"""`pytest-agentops cassettes list|show|check|prune`."""
+"""`pytest-agentops cassettes list|show|check|prune|import`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_agentops.cli import command
+from pytest_agentops.cli import command, tell
 from pytest_agentops.errors import CassetteUnreadable
 
 if TYPE_CHECKING:
@@ -30,6 +30,63 @@ def add(commands: Any) -> None:
     pruning = command(commands, "prune", "remove the cassettes that no test owns; shows them first", _prune)
     pruning.add_argument("paths", nargs="*", type=Path, help="folders (default: this folder)")
     pruning.add_argument("--yes", action="store_true", help="remove them without asking for it again")
+    adopting = command(
+        commands, "import", "make cassettes of vcrpy and others ours, without secrets; shows the plan", _import
+    )
+    adopting.add_argument("paths", nargs="+", type=Path, help="folders or files")
+    adopting.add_argument(
+        "--into", type=Path, metavar="FOLDER", help="write them below this folder, not in their place"
+    )
+    adopting.add_argument("--yes", action="store_true", help="do it")
+
+
+def _import(options: argparse.Namespace) -> int:
+    from pytest_agentops.adoption import Adoption, adopt, adoptions
+    from pytest_agentops.errors import UsageError
+    from pytest_agentops.settings import project_root, read_settings
+
+    for path in options.paths:
+        if not path.exists():
+            raise UsageError(f"there is no {path}")
+    rules = read_settings(project_root(Path.cwd())).redact
+    found = list(adoptions(options.paths, into=options.into, rules=rules))
+    failed: dict[Path, Adoption] = {}
+    if options.yes:
+        failed = {each.source: each for each in adopt(found, rules)}
+    rows = [_adopted(failed.get(each.source, each), done=options.yes) for each in found]
+    if options.json:
+        print(json.dumps(rows, indent=2))
+    else:
+        tell(_adoption_lines(rows, done=options.yes))
+    return 1 if any(row["problem"] and row["problem"] != "it is ours already" for row in rows) else 0
+
+
+def _adopted(each: Any, *, done: bool) -> dict[str, Any]:
+    return {
+        "source": str(each.source),
+        "target": str(each.target),
+        "exchanges": len(each.tape.exchanges),
+        "models": list(each.models),
+        "secrets": each.secrets,
+        "unknown": list(each.unknown),
+        "problem": each.problem,
+        "done": done and not each.problem,
+    }
+
+
+def _adoption_lines(rows: Sequence[dict[str, Any]], *, done: bool) -> Iterator[str]:
+    for row in rows:
+        if row["problem"]:
+            yield f"{row['source']}: left as it is: {row['problem']}"
+            continue
+        where = "" if row["source"] == row["target"] else f" -> {row['target']}"
+        secrets = f", {row['secrets']} secrets taken out" if row["secrets"] else ""
+        yield f"{row['source']}{where}: {row['exchanges']} exchanges, {', '.join(row['models']) or 'no model'}{secrets}"
+        yield from (f"  not a model's endpoint: {each}" for each in row["unknown"])
+    good = sum(not row["problem"] for row in rows)
+    yield f"{good} of {len(rows)} cassettes {'are ours now' if done else 'would be ours'}"
+    if good and not done:
+        yield "  to do it: the same with --yes"
 
 
 def _list(options: argparse.Namespace) -> int:
