@@ -237,14 +237,13 @@ def of_run(
     # What asked no model, then or now, is no test of an agent.
     failed = {run.test for run in ran if run.trouble and not run.skipped}
     cases = [case for case in cases if case.base or case.name in failed or any(map(_asked, case.head))]
-    notes = list(notes)
+    notes = [*notes, *_fewer(cases)]
+    rest: list[str] = []
     if committed is not None:
         absent = _absent(committed, firsts, tests.values())
         gone = {first: paths for first, paths in absent.items() if not _is_there(committed.history, paths)}
         cases += _gone(committed, gone)
-        if rest := sorted(set(absent) - set(gone)):
-            more = f" and {len(rest) - 3} more" if len(rest) > 3 else ""
-            notes.append(f"recorded tests that had no part in this run: {', '.join(rest[:3])}{more}")
+        rest = sorted(set(absent) - set(gone))
     return Report.of(
         cases,
         gates=gates,
@@ -254,8 +253,20 @@ def of_run(
         ran=True,
         command=command,
         notes=tuple(notes),
+        absent=tuple(rest),
         commit=_newest(prompts),
     )
+
+
+def _fewer(cases: Sequence[Case]) -> Iterator[str]:
+    """What is to be said where tests ran fewer times than they are recorded."""
+    fewer = [case for case in cases if case.head and len(case.base) > len(case.head)]
+    if fewer:
+        takes = max(len(case.base) for case in fewer)
+        yield (
+            f"up to {takes} takes are recorded at the base of tests that ran fewer times ({len(fewer)}): "
+            f"--agentops-trials={takes}, or trials = {takes} in [tool.agentops], runs them all"
+        )
 
 
 def _newest(prompts: PromptRepository) -> str:

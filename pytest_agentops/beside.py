@@ -69,12 +69,13 @@ def _problem(session: Session, *, unplayed: bool) -> str:
 class Beside:
     """Gathers what the tests of a run came to, on xdist's controller too, and puts it beside the base at the end."""
 
-    def __init__(self, config: pytest.Config, settings: Callable[[pytest.Config], Settings]) -> None:
-        self.config = config
+    def __init__(self, config: pytest.Config, settings: Callable[[pytest.Config], Settings], *, several: bool) -> None:
+        self.config, self._several = config, several
         self.ran: list[Mapping[str, Any]] = []
         """What each take came to, as `plugin` hands it over."""
         self.report: Report | None = None
         self._settings = settings
+        self._excused = ""
         self._failed: list[tuple[str, str]] = []
         """The tests that failed, each time they did, with the phase."""
         self._files: Sequence[Path] = [
@@ -118,8 +119,6 @@ class Beside:
                 path.unlink()  # It tells of another run, and would be taken for this one's.
                 yield f"the run was stopped: there is no new {path.name}, and the old one is gone"
             return
-        if not (self._files or self._settings(self.config).gate.gates):
-            left = []
         if not (self.ran or left or self._files):
             return
         report = self.report = self._made(left)
@@ -130,6 +129,9 @@ class Beside:
             self._failed and not (session.shouldstop or session.shouldfail) and self._only_judged_takes_failed(session)
         ):
             session.exitstatus = pytest.ExitCode.OK
+            many = len(self._failed) != 1
+            told = f"{len(self._failed)} failing take{'s fail' if many else ' fails'} no run"
+            self._excused = f"{told}: the gates judge how takes end"
 
     def _only_judged_takes_failed(self, session: pytest.Session) -> bool:
         """Whether nothing failed but takes, each of which a gate judges by how it ended."""
@@ -146,7 +148,7 @@ class Beside:
         }
         only = all(when == "call" and test in judged for test, when in self._failed)
         # Whoever else found something wrong counts it too.
-        return only and len(self._failed) == session.testsfailed and self.config.getoption("--agentops-trials") > 1
+        return only and len(self._failed) == session.testsfailed and self._several
 
     def _made(self, left: Sequence[tuple[str, str, str]]) -> Report:
         from pytest_agentops.behaviour import Ran, of_run
@@ -226,4 +228,6 @@ class Beside:
 
         if self.report is not None:
             yield from lines(self.report, most=None if self.config.get_verbosity() > 0 else _MOST_TOLD)
+            if self._excused:
+                yield self._excused
             yield from (f"written: {file}" for file in self.config.getoption("--agentops-report"))

@@ -89,8 +89,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--agentops-trials",
         metavar="N",
         type=int,
-        default=1,
-        help="run each test that uses this plugin so many times, each take with a cassette of its own",
+        default=None,
+        help="run each test that uses this plugin so many times, each take with a cassette of its own (default: the "
+        "setting trials, else once)",
     )
     group.addoption(
         "--agentops-mutate",
@@ -103,7 +104,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Make the marker known, and take what this run is asked for besides."""
     config.addinivalue_line("markers", _MARKER)
-    if (trials := config.getoption("--agentops-trials")) != 1:
+    if (trials := _trials(config)) != 1:
         if trials < 1:
             raise pytest.UsageError(f"--agentops-trials={trials}: a test has one take or more")
         from pytest_agentops.beside import Trials
@@ -112,14 +113,22 @@ def pytest_configure(config: pytest.Config) -> None:
     if _compares(config):
         from pytest_agentops import beside
 
-        config.stash[_BESIDE] = beside.Beside(config, _settings)
+        config.stash[_BESIDE] = beside.Beside(config, _settings, several=_trials(config) > 1)
         config.pluginmanager.register(config.stash[_BESIDE], "agentops-beside")
 
 
 def _compares(config: pytest.Config) -> bool:
     """Whether this run is compared with the base, and decided by gates."""
     given = ("--agentops-report", "--agentops-base", "--agentops-impacted")
-    return any(map(config.getoption, given)) or config.getoption("--agentops-trials") > 1
+    return any(map(config.getoption, given)) or _trials(config) > 1
+
+
+def _trials(config: pytest.Config) -> int:
+    """How many takes of each test there are; a look at one file decides whether the settings have to be read."""
+    given: int | None = config.getoption("--agentops-trials")
+    if given is not None:
+        return given
+    return _settings(config).trials if _may_be_set(config.rootpath, "trials") else 1
 
 
 def _take_of(item: pytest.Item) -> int:
@@ -234,7 +243,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if (beside := _beside(config)) is not None:
         beside.check()
     controls_workers = config.pluginmanager.hasplugin("dsession")  # They would inherit the proxies of a guard here.
-    if controls_workers or not _may_be_scoped(config.rootpath):
+    if controls_workers or not _may_be_set(config.rootpath, "scope"):
         return
     if _settings(config).scope != "all" or _settings(config).record == "live":
         return
@@ -253,14 +262,15 @@ def _beside(config: pytest.Config) -> Beside | None:
     return None if hasattr(config, "workerinput") else config.stash.get(_BESIDE, None)
 
 
-def _may_be_scoped(root: Path) -> bool:
-    if os.environ.get("AGENTOPS_SCOPE"):
+def _may_be_set(root: Path, name: str) -> bool:
+    """Whether a setting may be given, so that all have to be read before any test of ours is seen."""
+    if os.environ.get(f"AGENTOPS_{name.upper()}"):
         return True
     try:
         text = (root / "pyproject.toml").read_bytes()
     except OSError:
         return False
-    return b"agentops" in text and b"scope" in text
+    return b"agentops" in text and name.encode() in text
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -576,7 +586,9 @@ def pytest_runtest_makereport(
     if report.when == "teardown":
         # What stands in a report's dict travels from xdist's workers to the controller.
         report.__dict__["agentops"] = _figures(item, run)
-        if _compares(item.config):
+        # A take that was never recorded tells nothing; that it fails says so.
+        recorded = _take_of(item) == 1 or run.session.path.exists() or not run.session.cassette.misses
+        if _compares(item.config) and recorded:
             report.__dict__["agentops_ran"] = _ran(item, run)
         if item.config.getoption("xmlpath", None):
             report.user_properties += _properties(run)
@@ -663,7 +675,7 @@ def _again(item: pytest.Item) -> str:
 def _command(item: pytest.Item) -> str:
     """The id of a test as it is typed, with the option that makes its take."""
     number = _take_of(item)
-    takes = max(number, item.config.getoption("--agentops-trials"))
+    takes = max(number, _trials(item.config))
     return _without_take(_typed(item), number) + (f" --agentops-trials={takes}" if number > 1 else "")
 
 
@@ -851,7 +863,7 @@ def _new_session(item: pytest.Item, *, path: Path | None = None) -> Session:
         draft=settings.drafts / _inside(path, settings.root),
         ignore=(*settings.ignore, *marked.get("ignore", ())),
         shared=shared,
-        sample=path_is_own and item.config.getoption("--agentops-trials") > 1,
+        sample=path_is_own and _trials(item.config) > 1,
         equipment=_equipment(item.config),
     )
 

@@ -76,6 +76,8 @@ class Report:
     """What to type to get this again."""
     notes: tuple[str, ...] = ()
     """What a reader has to know of how it came about."""
+    absent: tuple[str, ...] = ()
+    """The recordings at the base whose tests had no part in the run."""
     gates: Gates = field(default_factory=Gates)
     commit: str = ""
     """The newest commit when it was made; empty outside of git."""
@@ -115,11 +117,12 @@ class Report:
         """The whole of it in a word or two."""
         if self.gated == "failed":
             return "the gate is closed"
+        undecided = self.gated == "undecided"
         several = any(case.several for case in self.cases)
         worse = several and self.overall is not None and self.overall.worse <= self.overall.enough
         if self.count("regressed") or worse:
             return "worse"
-        if self.count("not comparable") or self.count("too few runs to tell"):
+        if undecided or self.count("not comparable") or self.count("too few runs to tell"):
             return "undecided"
         if self.count("improved"):
             return "better"
@@ -176,6 +179,7 @@ class Report:
             "ran": self.ran,
             "command": self.command,
             "notes": self.notes,
+            "absent": self.absent,
             "gate": self.gates.table,
             "gated": self.gated,
             "decisions": [
@@ -220,6 +224,7 @@ class Report:
                 head=_commit_of(data["head"]),
                 prompts=tuple(map(_prompt_of, data["prompts"])),
                 notes=tuple(data["notes"]),
+                absent=tuple(data["absent"]),
                 **{name: data[name] for name in ("ran", "command", "commit", "made", "by", "unchanged")},
             )
         except (ValueError, TypeError, KeyError, RecursionError, OverflowError) as error:
@@ -260,6 +265,7 @@ class Report:
             prompts=tuple({each.name: each for report in reports for each in report.prompts}.values()),
             unchanged=max(report.unchanged for report in reports),
             commit=first.commit,
+            absent=tuple(each for each in first.absent if all(each in report.absent for report in reports)),
             made=max(report.made for report in reports),
         )
 
@@ -384,10 +390,12 @@ def _latency(share: float) -> Any:
 def _increase(name: str) -> Any:
     def measure(report: Report) -> Measured | str:
         figures = [
-            (figure.base, figure.head) for case in report._pairs for figure in case.figures if figure.name == name
+            (figure.base, figure.head)
+            for case in report._pairs
+            if any(take.figures.get("model calls") for take in (*case.base, *case.head))
+            for figure in case.figures
+            if figure.name == name
         ]
-        # Tests that ask no model have no such figure on either side.
-        figures = [each for each in figures if each != (None, None)]
         known = [(base, head) for base, head in figures if base is not None and head is not None]
         if len(known) < len(figures):
             return f"{len(figures) - len(known)} of {len(figures)} tests do not tell their {name} on both sides"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -88,7 +88,7 @@ def verify(path: Path, history: History) -> Seal:
             "\n".join(
                 [
                     f"{path} is stale; what it tells of is another by now: {', '.join(changed)}",
-                    *_since(history, seal.commit, path),
+                    *_since(history, seal.commit, path, changed),
                     f"  make it anew: pytest --agentops-report={path.name}",
                 ]
             )
@@ -96,12 +96,20 @@ def verify(path: Path, history: History) -> Seal:
     return seal
 
 
-def _since(history: History, commit: str, path: Path) -> Iterator[str]:
-    """Which files are others than when the report was made, as far as git can tell."""
+def _since(history: History, commit: str, path: Path, parts: Sequence[Part]) -> Iterator[str]:
+    """Which files are others than when the report was made, as far as git can tell: best what is not committed."""
     from pytest_agentops.errors import HistoryError
 
+    def changed(ref: str) -> list[str]:
+        wanted = {*parts, *(["cassettes"] if "tools" in parts else [])}
+        files = [file for file in history.changed_since(ref) if _part(file, history.prefix) in wanted]
+        return [file for file in files if history.root / file != path.resolve() and not is_report(history.root / file)]
+
+    if files := changed("HEAD"):
+        yield f"  not committed: {', '.join(files[:5])}{f' and {len(files) - 5} more' if len(files) > 5 else ''}"
+        return
     try:
-        files = [file for file in history.changed_since(commit) if history.root / file != path.resolve()]
+        files = changed(commit)
     except HistoryError:
         yield f"  it was made at {commit[:9]}, which is not here"
         return

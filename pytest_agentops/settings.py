@@ -44,6 +44,8 @@ class Settings:
     """Whether replayed answers take the time they took."""
     models: Mapping[str, str] = field(default_factory=dict)
     """Models that are gone, with the day on which they were shut down, besides those that everybody knows of."""
+    trials: int = 1
+    """How many takes of each test there are."""
     gate: Gates = field(default_factory=Gates)
     """The bounds that decide whether a change may go on."""
     origins: Mapping[str, str] = field(default_factory=dict)
@@ -186,6 +188,14 @@ def _models(name: str, value: Any, _root: Path, origin: str) -> Mapping[str, str
         raise SettingsError(f"{what}: each model has the day on which it was shut down: {error}") from None
 
 
+def _count(name: str, value: Any, _root: Path, origin: str) -> int:
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1000:
+        raise SettingsError(f"{name} = {value!r} in {origin} must be a number from 1 to 1000")
+    return value
+
+
 def _gates(name: str, value: Any, _root: Path, origin: str) -> Gates:
     return Gates.from_table(value, f"[tool.agentops.{name}] in {origin}")
 
@@ -210,6 +220,7 @@ _CHECKS = {
     "timing": _one_of("none", "recorded"),
     "models": _models,
     "gate": _gates,
+    "trials": _count,
 }
 
 

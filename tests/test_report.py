@@ -740,3 +740,52 @@ def test_a_checkout_with_other_ends_of_lines_is_the_same(kept, house, tmp_path):
     house.git("-c", "core.autocrlf=true", "clone", "-q", str(house.root), str(tmp_path / "clone"))
 
     assert verify(tmp_path / "clone" / "report.md", History(tmp_path / "clone" / "prompts")).commit
+
+
+# --- what a reader stumbled over -------------------------------------------------------------------------------------
+
+
+def test_the_number_of_takes_is_a_setting_too(flaky):
+    flaky.write("pyproject.toml", '[tool.agentops]\ntrials = 4\n\n[tool.agentops.gate]\npass_rate = ">= 20%"\n')
+
+    run = flaky.run("--agentops-record=none")
+
+    assert (run.exit_code, run.outcomes) == (0, {"passed": 3, "failed": 1})
+    assert "1 failing take fails no run: the gates judge how takes end" in run.stdout
+    flaky.write("pyproject.toml", '[tool.agentops]\ntrials = "many"\n')
+    told = flaky.run()
+    assert told.exit_code == 4
+    assert "trials = 'many' in pyproject.toml must be a number from 1 to 1000" in told.stderr
+
+
+def test_takes_that_did_not_run_are_told_of(flaky):
+    run = flaky.run("--agentops-report=r.json", "--agentops-record=none")
+
+    assert "up to 4 takes are recorded at the base of tests that ran fewer times (1): --agentops-trials=4" in run.stdout
+
+
+def test_takes_that_were_never_recorded_do_not_hide_those_that_were(flaky):
+    run = flaky.run("--agentops-report=r.json", "--agentops-record=none", "--agentops-trials=6")
+
+    assert run.exit_code == 1
+    assert verdicts(flaky.path / "r.json") == {"test_it.py::test_it": "same"}
+
+
+def test_a_cost_that_nobody_knows_fails_its_gate():
+    case = Case("x", (take(figures=UNPRICED),), (take(figures=UNPRICED),))
+
+    assert decided("cost_increase <= 10%", case) == (
+        "failed    cost_increase <= 10%: it is not known: 1 of 1 tests do not tell their cost on both sides"
+    )
+
+
+def test_what_had_no_part_in_one_shard_may_have_had_in_another():
+    first, second = (
+        report(Case(name, (), (take(),)), absent=absent) for name, absent in (("a", ("b", "c")), ("b", ("a", "c")))
+    )
+
+    assert Report.merged([first, second]).absent == ("c",)
+
+
+def test_an_undecided_gate_is_in_the_verdict():
+    assert report(Case("x", takes(3, 4), takes(3, 4)), gates={"pass_rate": ">= 50%"}).verdict == "undecided"

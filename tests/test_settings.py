@@ -124,7 +124,7 @@ def test_a_setting_that_there_is_not_is_answered_with_the_nearest(tmp_path):
 
     assert told(tmp_path) == (
         "[tool.agentops] in pyproject.toml has no setting 'promts'; did you mean 'prompts'?; "
-        "there are: record, prompts, base, ignore, allow_hosts, redact, scope, timing, models, gate"
+        "there are: record, prompts, base, ignore, allow_hosts, redact, scope, timing, models, gate, trials"
     )
 
 

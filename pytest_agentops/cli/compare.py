@@ -43,6 +43,6 @@ def _compare(options: argparse.Namespace) -> int:
     elif options.markdown:
         print(printable(text(found)), end="")
     else:
-        tell(lines(found))
+        tell([*lines(found), *(f"written: {path}" for path in options.report)])
     failed = found.count("regressed") or found.count("not comparable")
     return 1 if options.strict and failed else 0

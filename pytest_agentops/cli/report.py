@@ -56,7 +56,7 @@ def _tell(report: Any, options: argparse.Namespace) -> int:
     elif options.markdown:
         print(printable(text(report)), end="")
     else:
-        tell(lines(report))
+        tell([*lines(report), *(f"written: {path}" for path in options.output)])
     return 0
 
 

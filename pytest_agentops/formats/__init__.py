@@ -7,7 +7,7 @@ import re
 from pytest_agentops.history import Commit
 from pytest_agentops.regression import VERDICTS, Case, Figure
 from pytest_agentops.report import PromptChange, Report
-from pytest_agentops.trials import Rate
+from pytest_agentops.trials import Rate, better_by_chance, worse_by_chance
 
 
 def plain(text: str) -> str:
@@ -49,6 +49,8 @@ def about(change: PromptChange) -> str:
         return f"{change.name}: {change.kind}{f', {version}' if (version := change.new or change.old) else ''}"
     moved = f", which was {change.was}" if change.was else ""
     level = f" ({change.level})" if change.level not in ("", "none") else ""
+    if change.old and change.old == change.new and change.level not in ("", "none"):
+        return f"{change.name}{moved}: {change.old}, not bumped (this owes a {change.level} bump)"
     return f"{change.name}{moved}: {change.old or 'no version'} → {change.new or 'no version'}{level}"
 
 
@@ -71,8 +73,11 @@ def evidence(case: Case) -> str:
     """What the takes of a case prove; empty where there are not several."""
     if case.chance is None:
         return ""
-    chance = min(case.chance.worse, case.chance.better)
+    assert case.pair is not None
+    chance = min(worse_by_chance([case.pair]), better_by_chance([case.pair]))
     told = f"p = {chance:.2g}" if chance >= 0.001 else "p < 0.001"
+    if case.chance.tests > 1:
+        told += f" before correcting for {case.chance.tests} tests"
     if case.verdict == "too few runs to tell" and case.needed is not None:
         return f"{told}; were this difference real, about {case.needed} takes on each side would show it"
     return told

@@ -44,6 +44,9 @@ def _lines(report: Report, most: int | None) -> Iterator[str]:
 def notes(report: Report) -> Iterator[str]:
     """What a reader has to know of how the report came about, and what all tests together prove."""
     yield from report.notes
+    if report.absent:
+        more = f" and {len(report.absent) - 3} more" if len(report.absent) > 3 else ""
+        yield f"recorded tests that had no part in this run: {', '.join(report.absent[:3])}{more}"
     if (chance := report.overall) is not None and any(case.several for case in report.cases):
         worse = chance.worse < chance.better
         likely = min(chance.worse, chance.better)
