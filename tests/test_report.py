@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -311,17 +312,25 @@ TEST = """
 """
 
 
-@pytest.fixture
-def house(tiny_project: TinyProject) -> House:
-    house = House(tiny_project.path)
-    tiny_project.write("agent.py", AGENT)
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recorded tests on main, and a branch for a change of them."""
+    project = TinyProject(tmp_path_factory.mktemp("recorded"))
+    house = House(project.path)
+    project.write("agent.py", AGENT)
     house.prompt("1.0.0", "user:\nfine")
     house.commit("prompt")
-    tiny_project.write("test_it.py", TEST)
-    record(tiny_project)
+    project.write("test_it.py", TEST)
+    record(project)
     house.commit("main")
     house.git("checkout", "-q", "-b", "topic")
-    return house
+    return project.path
+
+
+@pytest.fixture
+def house(tiny_project: TinyProject, recorded: Path) -> House:
+    shutil.copytree(recorded, tiny_project.path, dirs_exist_ok=True)
+    return House(tiny_project.path)
 
 
 def record(project: TinyProject, *arguments: str) -> None:
@@ -444,16 +453,25 @@ def test_the_commands_read_what_a_run_wrote(house, tiny_project):
 # --- what a report vouches for ---------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def kept(house: House, tiny_project: TinyProject) -> Path:
-    tiny_project.write("data/cases.csv", "a,b\n")
-    run = tiny_project.run("--agentops-report=report.md", "--agentops-report=report.html")
+@pytest.fixture(scope="module")
+def reported(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a report that is kept."""
+    project = TinyProject(Path(shutil.copytree(recorded, tmp_path_factory.mktemp("reported") / "it")))
+    project.write("data/cases.csv", "a,b\n")
+    run = project.run("--agentops-report=report.md", "--agentops-report=report.html")
     assert "written: report.md" in run.stdout
-    house.commit("with its report")
+    House(project.path).commit("with its report")
+    return project.path
+
+
+@pytest.fixture
+def kept(reported: Path, tiny_project: TinyProject) -> Path:
+    shutil.copytree(reported, tiny_project.path, dirs_exist_ok=True)
     return tiny_project.path / "report.md"
 
 
-def test_a_report_that_tells_of_what_is_here_is_accepted(kept, house, tiny_project, tmp_path):
+def test_a_report_that_tells_of_what_is_here_is_accepted(kept, tiny_project, tmp_path):
+    house = House(kept.parent)
     assert typed(tiny_project, "report", "verify", "report.md").stdout == (
         "report.md tells of what is here: prompts, tools, datasets, cassettes, code are as they were\n"
     )
@@ -471,7 +489,7 @@ def test_a_report_that_tells_of_what_is_here_is_accepted(kept, house, tiny_proje
         ("new.py", "code"),
     ],
 )
-def test_a_report_is_stale_once_what_it_tells_of_is_another(kept, house, tiny_project, file, part):
+def test_a_report_is_stale_once_what_it_tells_of_is_another(kept, tiny_project, file, part):
     path = tiny_project.path / file
     path.write_text((path.read_text() if path.exists() else "") + "# more\n")
 
@@ -530,16 +548,23 @@ FLAKY = """
 """
 
 
-@pytest.fixture
-def flaky(tiny_project: TinyProject) -> TinyProject:
+@pytest.fixture(scope="module")
+def recorded_takes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A committed test that passes in three of four takes."""
-    house = House(tiny_project.path)
-    tiny_project.write("agent.py", AGENT)
-    tiny_project.write("test_it.py", FLAKY)
+    project = TinyProject(tmp_path_factory.mktemp("takes"))
+    house = House(project.path)
+    project.write("agent.py", AGENT)
+    project.write("test_it.py", FLAKY)
     answers = ["good", "bad", "good", "good"]
     with ScriptedModel(lambda request: Says(answers.pop())) as model:
-        tiny_project.run("--agentops-trials=4", env={"MODEL_URL": model.base_url})
+        project.run("--agentops-trials=4", env={"MODEL_URL": model.base_url})
     house.commit("main")
+    return project.path
+
+
+@pytest.fixture
+def flaky(tiny_project: TinyProject, recorded_takes: Path) -> TinyProject:
+    shutil.copytree(recorded_takes, tiny_project.path, dirs_exist_ok=True)
     return tiny_project
 
 
@@ -736,7 +761,8 @@ def test_a_seal_of_odd_values_is_an_edited_one(kept, tiny_project):
         assert (run.exit_code, "a seal that cannot be read" in run.stderr) == (1, True)
 
 
-def test_a_checkout_with_other_ends_of_lines_is_the_same(kept, house, tmp_path):
+def test_a_checkout_with_other_ends_of_lines_is_the_same(kept, tmp_path):
+    house = House(kept.parent)
     house.git("-c", "core.autocrlf=true", "clone", "-q", str(house.root), str(tmp_path / "clone"))
 
     assert verify(tmp_path / "clone" / "report.md", History(tmp_path / "clone" / "prompts")).commit

@@ -134,7 +134,9 @@ def test_the_json_of_a_small_trace():
                 "id": "a",
                 "provider": "openai",
                 "model": "gpt-5-mini",
-                "messages": [{"role": "user", "content": "Where is 42?", "tool_calls": [], "tool_call_id": None}],
+                "messages": [
+                    {"role": "user", "content": "Where is 42?", "tool_calls": [], "tool_call_id": None, "failed": False}
+                ],
                 "tools": [],
                 "response": "",
                 "tool_calls": [
@@ -150,7 +152,13 @@ def test_the_json_of_a_small_trace():
                         "agent": None,
                     }
                 ],
-                "usage": {"input_tokens": 10, "output_tokens": 2, "cached_input_tokens": 0, "reasoning_tokens": 0},
+                "usage": {
+                    "input_tokens": 10,
+                    "output_tokens": 2,
+                    "cached_input_tokens": 0,
+                    "reasoning_tokens": 0,
+                    "cache_write_tokens": 0,
+                },
                 "finish_reason": None,
                 "attempts": [],
                 "error": None,
