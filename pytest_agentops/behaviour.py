@@ -200,7 +200,7 @@ class Ran:
     test: str
     """Its id, without what says which take it is; a shared cassette knows it by that."""
     cassette: Path
-    """The cassette of its first take."""
+    """The cassette of one of its takes."""
     take: Take | None
     """None where it did not run."""
     left_out: str = ""
@@ -310,12 +310,11 @@ def _asked(take: Take) -> bool:
 def _heads(runs: Sequence[Ran]) -> tuple[Take, ...]:
     """The takes of a run; of a test that need not run, what is recorded."""
     takes = {run.take.number: run.take for run in runs if run.take is not None}
-    for run in runs:
-        if run.left_out:
-            for path in _beside(run.cassette):
-                tape = load(path).of(run.test)
-                if tape is not None:
-                    takes.setdefault(number_of(path.name), Take.of(tape, number_of(path.name)))
+    left = next((run for run in runs if run.left_out), None)
+    for path in _beside(left.cassette) if left is not None else ():
+        tape = load(path).of(runs[0].test)
+        if tape is not None:
+            takes.setdefault(number_of(path.name), Take.of(tape, number_of(path.name)))
     return tuple(takes[number] for number in sorted(takes))
 
 

@@ -20,13 +20,6 @@ _MOST_TOLD = 10
 """Tests of which the end of a run tells what became of them."""
 
 
-def is_report(path: Path) -> bool:
-    """Whether a file is a report of ours."""
-    from pytest_agentops.impact import is_report as is_ours
-
-    return is_ours(path)
-
-
 class Trials:
     """Runs each test of ours several times; the first take keeps the name of the test."""
 
@@ -90,6 +83,7 @@ class Beside:
         """
         from pytest_agentops.errors import UsageError
         from pytest_agentops.formats.files import check
+        from pytest_agentops.impact import is_report
 
         try:
             for file, path in zip(self.config.getoption("--agentops-report"), self._files, strict=True):
@@ -112,6 +106,8 @@ class Beside:
 
         `left` are the tests that were left out: the name, the reason, the cassette. Yields what went wrong.
         """
+        from pytest_agentops.impact import is_report
+
         if self.config.option.collectonly:
             return
         if session.exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
