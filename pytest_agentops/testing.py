@@ -1018,6 +1018,11 @@ class TinyProject:
     """A directory with a `pyproject.toml` of its own, in which pytest and other commands really run."""
 
     path: Path
+    plugins: tuple[str, ...] | None = None
+    """The plugins that pytest loads beside its own, by the names that `-p` takes; None loads whatever is installed.
+
+    A run that loads only what it needs starts in a fraction of the time.
+    """
 
     def __post_init__(self) -> None:
         if not (self.path / "pyproject.toml").exists():
@@ -1037,7 +1042,11 @@ class TinyProject:
         The environment is the present one without `CI` and without what starts with `OPENAI_`, `AGENTOPS_` or
         `PYTEST_`. `env` adds variables, or removes those that it sets to None.
         """
-        done = self._finished([sys.executable, "-m", "pytest", *pytest_args], env, timeout)
+        alone = {} if self.plugins is None else {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        loaded = [part for name in self.plugins or () for part in ("-p", name)]
+        done = self._finished(
+            [sys.executable, "-m", "pytest", *loaded, *pytest_args], {**alone, **(env or {})}, timeout
+        )
         return PytestRun(done.returncode, done.stdout, done.stderr)
 
     def command(self, *args: str, env: Mapping[str, str | None] | None = None, timeout: float = 120) -> CommandRun:

@@ -69,7 +69,7 @@ def test_an_example_passes_live_and_replayed(place, code, tiny_project):
     (tiny_project.path / "test_example.py").write_text(code, encoding="utf-8")
 
     for mode in ("once", "none"):
-        run = tiny_project.run("-q", "-p", "no:randomly", f"--agentops-record={mode}")
+        run = tiny_project.run("-q", f"--agentops-record={mode}")
         assert run.outcomes == {"passed": code.count("def test_")}, run.stdout
 
 

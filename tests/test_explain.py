@@ -516,7 +516,7 @@ def test_pytest_shows_the_whole_explanation_after_the_word_assert(tiny_project):
         """,
     )
 
-    shown = tiny_project.run("-p", "no:randomly")
+    shown = tiny_project.run()
 
     assert [line for line in shown.lines if line.startswith("E ")] == [
         "E       AssertionError: assert trajectory == ['lookup_order', call('refund', order=12)]",

@@ -181,13 +181,13 @@ def test_what_the_last_whole_run_did_not_use_is_unplayed(project: TinyProject, s
     def echo(request: ScriptedRequest) -> Reply:
         return Says(request.prompt)
 
-    env = {"MODEL_URL": scripted_model(echo).base_url, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    project.run("-p", "agentops", env={**env, "WORDS": "a,b"})
+    env = {"MODEL_URL": scripted_model(echo).base_url}
+    project.run(env={**env, "WORDS": "a,b"})
     assert check(project) == []
-    project.run("-p", "agentops", "tests/test_shop.py::test_one[a]", env={**env, "WORDS": "a,b"})
+    project.run("tests/test_shop.py::test_one[a]", env={**env, "WORDS": "a,b"})
     assert check(project) == [], "a run of one test says nothing of the others"
 
-    project.run("-p", "agentops", env={**env, "WORDS": "a"})
+    project.run(env={**env, "WORDS": "a"})
 
     assert check(project) == [("test_one[b].yaml", "unplayed")]
 

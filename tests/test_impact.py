@@ -121,7 +121,7 @@ TEST = """
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    project = TinyProject(tmp_path_factory.mktemp("recorded"))
+    project = TinyProject(tmp_path_factory.mktemp("recorded"), plugins=("agentops",))
     house = House(project.path)
     project.write("agent.py", AGENT)
     project.write("test_it.py", TEST)
@@ -145,7 +145,7 @@ def left_out(stdout: str) -> list[str]:
 
 
 def impacted(project: TinyProject, *arguments: str) -> PytestRun:
-    return project.run("-p", "no:randomly", "--agentops-impacted", "--agentops-record=none", *arguments)
+    return project.run("--agentops-impacted", "--agentops-record=none", *arguments)
 
 
 def test_only_tests_whose_requests_differ_run(house, tiny_project):

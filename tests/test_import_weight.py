@@ -32,8 +32,6 @@ HEAVY = {
     "yaml",
 }
 
-OURS_AND_NOBODY_ELSES = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_PLUGINS": "pytest_agentops.plugin"}
-
 CONFTEST = """
     import json
     import sys
@@ -57,7 +55,7 @@ def test_a_suite_that_does_not_use_us_imports_two_of_our_modules_and_nothing_hea
     tiny_project.write("conftest.py", CONFTEST)
     tiny_project.write("test_stranger.py", STRANGER)
 
-    run = tiny_project.run(*arguments, env=OURS_AND_NOBODY_ELSES)
+    run = tiny_project.run(*arguments)
 
     modules = set(json.loads((tiny_project.path / "modules.json").read_text()))
     assert run.exit_code == 0
@@ -72,7 +70,7 @@ def test_a_failing_comparison_of_somebody_elses_imports_nothing_either(tiny_proj
     tiny_project.write("conftest.py", CONFTEST)
     tiny_project.write("test_stranger.py", "def test_fails():\n    assert [1, 2] == [2, 1]\n")
 
-    run = tiny_project.run(env=OURS_AND_NOBODY_ELSES)
+    run = tiny_project.run()
 
     modules = set(json.loads((tiny_project.path / "modules.json").read_text()))
     assert run.outcomes == {"failed": 1}

@@ -235,8 +235,7 @@ AGENT = """
 
 def run(project: TinyProject, model: ScriptedModel | None, *args: str, **env: str) -> PytestRun:
     where = {"MODEL_URL": model.base_url} if model else {}
-    alone = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    return project.run("-q", "-p", "agentops", *args, env={**alone, **where, **env})
+    return project.run("-q", *args, env={**where, **env})
 
 
 @pytest.mark.parametrize("by", ["SIGKILL", "SIGTERM", "SIGINT"])

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -225,8 +226,7 @@ def test_verify_goes_live_writes_nothing_and_knows_both_sides(cassette: Path, sc
 
 def run(project: TinyProject, model: ScriptedModel | None, *args: str, **env: str) -> PytestRun:
     where = {"MODEL_URL": model.base_url} if model else {}
-    alone = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    return project.run("-q", "-p", "agentops", *args, env={**alone, **where, **env})
+    return project.run("-q", *args, env={**where, **env})
 
 
 def ours(result: PytestRun) -> list[str]:
@@ -295,9 +295,9 @@ def commands(result: PytestRun) -> list[str]:
 def typed(project: TinyProject, command: str, model: ScriptedModel, cwd: str = ".", **env: Any) -> int:
     program, *arguments = command.split()
     assert program == "pytest"
-    below = TinyProject(project.path / cwd)
-    where = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "MODEL_URL": model.base_url, **env}
-    return below.run("-p", "agentops", *arguments, env=where).exit_code
+    below = replace(project, path=project.path / cwd)
+    where = {"MODEL_URL": model.base_url, **env}
+    return below.run(*arguments, env=where).exit_code
 
 
 @pytest.mark.parametrize(

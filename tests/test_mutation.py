@@ -260,7 +260,7 @@ def project(tiny_project: TinyProject) -> TinyProject:
     tiny_project.write("test_it.py", TEST)
     script = [Asks(ToolRequest("look", {"page": 1})), Says("Done.")] * 4
     with ScriptedModel(*script) as model:
-        tiny_project.run("-p", "no:randomly", env={"MODEL_URL": model.base_url})
+        tiny_project.run(env={"MODEL_URL": model.base_url})
     return tiny_project
 
 
@@ -289,7 +289,7 @@ TOLD = [
 
 
 def test_passing_tests_tell_what_they_would_not_have_noticed(project):
-    run = project.run("-p", "no:randomly", "--agentops-mutate")
+    run = project.run("--agentops-mutate")
 
     assert run.outcomes == {"passed": 3, "failed": 1}
     assert mutation_section(run.stdout)[: len(TOLD)] == TOLD

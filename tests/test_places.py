@@ -44,8 +44,7 @@ def project(tiny_project: TinyProject) -> TinyProject:
 
 def run(project: TinyProject, model: ScriptedModel | None, *args: str, **env: str) -> PytestRun:
     where = {"MODEL_URL": model.base_url} if model else {}
-    alone = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    return project.run("-q", "-p", "agentops", *args, env={**alone, **where, **env})
+    return project.run("-q", *args, env={**where, **env})
 
 
 def replay(project: TinyProject, *args: str, **env: str) -> PytestRun:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,10 +62,8 @@ def project(tiny_project: TinyProject) -> TinyProject:
 
 
 def run(project: TinyProject, model: ScriptedModel | None = None, *args: str, **env: str | None) -> PytestRun:
-    """Pytest with our plugin alone, since loading all those of the environment takes longer than the project."""
     where = {"MODEL_URL": model.base_url} if model else {}
-    alone = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    return project.run("-q", "-p", "agentops", *args, env={**alone, **where, **env})
+    return project.run("-q", *args, env={**where, **env})
 
 
 def report(result: PytestRun, title: str = "FAILURES") -> str:
@@ -1034,7 +1033,7 @@ def test_workers_of_xdist_hand_their_figures_to_one_summary(project: TinyProject
 
 
 def test_we_add_nothing_but_options_of_our_own_name(project: TinyProject) -> None:
-    with_us, without = project.run("--help").lines, project.run("--help", "-p", "no:agentops").lines
+    with_us, without = project.run("--help").lines, replace(project, plugins=()).run("--help").lines
     ours = [line for line in with_us if line not in without]
     assert [line for line in without if line not in with_us] == []
     options = [word for line in ours for word in re.findall(r"(?<!\S)-[-\w]+", line)]
@@ -1045,7 +1044,7 @@ def test_we_add_nothing_but_options_of_our_own_name(project: TinyProject) -> Non
 def test_a_project_that_does_not_use_us_sees_no_line_of_ours(project: TinyProject) -> None:
     project.write("test_plain.py", "def test_passes():\n    pass\n\ndef test_fails():\n    assert [1] == [2]\n")
     with_us = run(project)
-    without = project.run("-q", env={"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"})
+    without = replace(project, plugins=()).run("-q")
     timeless = [re.sub(r"in \d+\.\d+s", "in 0.00s", result.stdout) for result in (with_us, without)]
     assert timeless[0] == timeless[1]
     assert sorted(path.name for path in project.path.iterdir() if not path.name.startswith((".pytest", "__"))) == [
@@ -1093,6 +1092,7 @@ def test_one_run_may_use_every_neighbour_at_once(project: TinyProject) -> None:
             assert ask("theirs") == "re: theirs"
         """,
     )
+    project = replace(project, plugins=None)
     with ScriptedModel(echo) as model:
         where = {"MODEL_URL": model.base_url}
         first = project.run("-q", "-n", "1", "--record-mode=once", "--randomly-seed=7", "--snapshot-update", env=where)
@@ -1295,7 +1295,7 @@ def test_a_comparison_that_failed_stands_side_by_side_in_our_section(project):
         """,
     )
 
-    run = project.run("-p", "no:randomly")
+    run = project.run()
 
     assert run.outcomes == {"failed": 2}
     assert run.stdout.count("agentops: the comparison") == 1

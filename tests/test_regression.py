@@ -89,7 +89,7 @@ def record(project: TinyProject) -> None:
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two commits: in the second one a prompt is worse, one test came and one went."""
-    project = TinyProject(tmp_path_factory.mktemp("recorded"))
+    project = TinyProject(tmp_path_factory.mktemp("recorded"), plugins=("agentops",))
     house = House(project.path)
     project.write("agent.py", AGENT)
     project.write("test_it.py", TEST)

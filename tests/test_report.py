@@ -315,7 +315,7 @@ TEST = """
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The recorded tests on main, and a branch for a change of them."""
-    project = TinyProject(tmp_path_factory.mktemp("recorded"))
+    project = TinyProject(tmp_path_factory.mktemp("recorded"), plugins=("agentops",))
     house = House(project.path)
     project.write("agent.py", AGENT)
     house.prompt("1.0.0", "user:\nfine")
@@ -371,7 +371,7 @@ def test_a_run_is_put_beside_its_base(house, tiny_project, workers):
 
 
 def test_each_take_has_a_cassette_and_the_first_keeps_the_name(house, tiny_project):
-    shown = tiny_project.run("--agentops-trials=3", "--collect-only", "-q", "-p", "no:randomly").stdout.splitlines()
+    shown = tiny_project.run("--agentops-trials=3", "--collect-only", "-q").stdout.splitlines()
     record(tiny_project, "--agentops-trials=3")
 
     assert [line for line in shown if "test_asks" in line or "of_no_agent" in line] == [
@@ -456,7 +456,9 @@ def test_the_commands_read_what_a_run_wrote(house, tiny_project):
 @pytest.fixture(scope="module")
 def reported(recorded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with a report that is kept."""
-    project = TinyProject(Path(shutil.copytree(recorded, tmp_path_factory.mktemp("reported") / "it")))
+    project = TinyProject(
+        Path(shutil.copytree(recorded, tmp_path_factory.mktemp("reported") / "it")), plugins=("agentops",)
+    )
     project.write("data/cases.csv", "a,b\n")
     run = project.run("--agentops-report=report.md", "--agentops-report=report.html")
     assert "written: report.md" in run.stdout
@@ -551,7 +553,7 @@ FLAKY = """
 @pytest.fixture(scope="module")
 def recorded_takes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A committed test that passes in three of four takes."""
-    project = TinyProject(tmp_path_factory.mktemp("takes"))
+    project = TinyProject(tmp_path_factory.mktemp("takes"), plugins=("agentops",))
     house = House(project.path)
     project.write("agent.py", AGENT)
     project.write("test_it.py", FLAKY)
@@ -604,7 +606,7 @@ def test_nothing_but_judged_takes_is_excused(flaky, name, text, options):
 
     with ScriptedModel(lambda request: Says("good")) as model:
         env = {"MODEL_URL": model.base_url}
-        assert flaky.run("-p", "no:randomly", "--agentops-trials=4", *options, env=env).exit_code == 1
+        assert flaky.run("--agentops-trials=4", *options, env=env).exit_code == 1
 
 
 def test_a_test_whose_cassette_cannot_be_read_is_told_of(house, tiny_project):

@@ -81,10 +81,12 @@ class Clone(House):
 
     def pytest(self, *arguments: str, url: str = "") -> PytestRun:
         env = {"MODEL_URL": url} if url else {"CI": "true"}
-        return TinyProject(self.root).run("-p", "no:randomly", "--agentops-trials=5", *arguments, env=env)
+        return TinyProject(self.root, plugins=("agentops",)).run("--agentops-trials=5", *arguments, env=env)
 
     def typed(self, *arguments: str) -> CommandRun:
-        return TinyProject(self.root).command(sys.executable, "-m", "pytest_agentops.cli", *arguments)
+        return TinyProject(self.root, plugins=("agentops",)).command(
+            sys.executable, "-m", "pytest_agentops.cli", *arguments
+        )
 
     def triage(self, body: str) -> None:
         text = TRIAGE.format(body=body)
@@ -110,7 +112,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("story")
     subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(folder / "origin.git")], check=True)
     first = Clone.of(folder / "origin.git", folder / "first")
-    project = TinyProject(first.root)
+    project = TinyProject(first.root, plugins=("agentops",))
     project.write("agent.py", AGENT)
     project.write("test_support.py", TESTS)
     (first.root / "pyproject.toml").write_text(PYPROJECT)

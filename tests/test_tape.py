@@ -340,7 +340,7 @@ def echo(request: ScriptedRequest) -> Reply:
 
 def run(project: TinyProject, model: ScriptedModel | None, *args: str, **env: Any) -> PytestRun:
     where = {"MODEL_URL": model.base_url} if model else {}
-    return project.run("-q", "-p", "agentops", *args, env={"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", **where, **env})
+    return project.run("-q", *args, env={**where, **env})
 
 
 @pytest.mark.slow

@@ -49,19 +49,16 @@ def said(tiny_project: TinyProject, scripted_model: Start) -> Callable[..., str]
     """What pytest says in a replay, after `recorded` was recorded."""
     tiny_project.write("test_shop.py", TEST)
     tiny_project.write("pyproject.toml", '[tool.pytest.ini_options]\n[tool.agentops]\nallow_hosts = ["!127.0.0.2"]\n')
-    alone = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 
     def run(recorded: str | None, asked: str, damage: str | bytes | None = None, **env: str) -> str:
         cassette = tiny_project.path / "cassettes/test_shop/test_order.yaml"
         if recorded is not None:
             where = {"MODEL_URL": scripted_model(echo).base_url, "QUESTIONS": recorded, **env}
-            tiny_project.run("-q", "-p", "agentops", env={**alone, **where, "LEAK": None})
+            tiny_project.run("-q", env={**where, "LEAK": None})
         if damage is not None:
             cassette.parent.mkdir(parents=True, exist_ok=True)
             cassette.write_text(cassette.read_text()[:300] if damage == "cut" else str(damage))
-        result = tiny_project.run(
-            "-q", "-p", "agentops", "--agentops-record=none", env={**alone, "QUESTIONS": asked, **env}
-        )
+        result = tiny_project.run("-q", "--agentops-record=none", env={"QUESTIONS": asked, **env})
         return re.sub(r"^E   ", "", result.stdout.replace(f"{tiny_project.path}/", ""), flags=re.MULTILINE)
 
     return run
