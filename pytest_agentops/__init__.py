@@ -29,8 +29,13 @@ if TYPE_CHECKING:
     from pytest_agentops.expect.trajectories import together as together
     from pytest_agentops.prompt import Prompt as Prompt
     from pytest_agentops.repository import PromptRepository as PromptRepository
+    from pytest_agentops.spans import agent as agent
+    from pytest_agentops.spans import span as span
+    from pytest_agentops.spans import task as task
+    from pytest_agentops.spans import tool as tool
     from pytest_agentops.trace import Message as Message
     from pytest_agentops.trace import ModelCall as ModelCall
+    from pytest_agentops.trace import Span as Span
     from pytest_agentops.trace import Step as Step
     from pytest_agentops.trace import ToolCall as ToolCall
     from pytest_agentops.trace import Trace as Trace
@@ -42,10 +47,12 @@ _HOMES = {
     "ModelCall": "trace",
     "Prompt": "prompt",
     "PromptRepository": "repository",
+    "Span": "trace",
     "Step": "trace",
     "ToolCall": "trace",
     "Trace": "trace",
     "Usage": "trace",
+    "agent": "spans",
     "any_order": "expect.trajectories",
     "at_least": "expect.trajectories",
     "at_most": "expect.trajectories",
@@ -65,7 +72,10 @@ _HOMES = {
     "optional": "expect.patterns",
     "repeated": "expect.patterns",
     "similar_to": "expect.responses",
+    "span": "spans",
+    "task": "spans",
     "together": "expect.trajectories",
+    "tool": "spans",
 }
 """Where each public name lives. It is imported when it is first used: pytest imports this package for everyone."""
 

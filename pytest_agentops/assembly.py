@@ -8,7 +8,8 @@ from datetime import datetime
 
 from pytest_agentops.exchange import Exchange, header
 from pytest_agentops.prices import priced
-from pytest_agentops.trace import Attempt, Finding, ModelCall, Render, Source, ToolCall, Trace, tool_names
+from pytest_agentops.structure import woven
+from pytest_agentops.trace import Attempt, Finding, ModelCall, Render, Source, Span, ToolCall, Trace, tool_names
 from pytest_agentops.wire import (
     Format,
     anthropic_messages,
@@ -30,11 +31,13 @@ def trace_of(
     *,
     source: Source,
     prompts: Sequence[Render] = (),
+    spans: Sequence[Span] = (),
     recorded: datetime | None = None,
 ) -> Trace:
     """The trace that these exchanges tell, in the order of their numbers.
 
-    What a judge was asked is left out: `judgements` gives that. `recorded` is when they happened; it picks the prices.
+    What a judge was asked is left out: `judgements` gives that. `spans` are what else was told of the run. `recorded`
+    is when it happened; it picks the prices.
     """
     ordered = sorted((each for each in exchanges if not each.judge), key=lambda exchange: exchange.number)
     calls: list[_Call] = []
@@ -52,7 +55,8 @@ def trace_of(
             failed.append(call)
         if not exchange.failed:
             failed.remove(call)
-    model_calls = tuple(_answered([call.decoded(recorded) for call in calls]))
+    told = woven(list(_answered([call.decoded(recorded) for call in calls])), spans)
+    model_calls = told.model_calls
     findings = [*unknown, *(finding for call in model_calls for finding in _findings(call))]
     if model_calls and not any(call.is_answer for call in model_calls):
         findings.append(Finding("no_response", "no model call ended in an answer", model_calls[-1].number))
@@ -63,6 +67,8 @@ def trace_of(
         source=source,
         exchanges=len(ordered),
         seconds=_seconds(ordered),
+        program_calls=told.program_calls,
+        spans=tuple(spans),
     )
 
 
@@ -90,6 +96,7 @@ class _Call:
             ),
             started=first.started if first else None,
             prompts=last.prompts,
+            span=last.span,
         )
         return priced(call, last.request.url, recorded)
 

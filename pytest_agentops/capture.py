@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any, Protocol
 
-from pytest_agentops import prompt, stubs, transports
+from pytest_agentops import frameworks, prompt, spans, stubs, transports
 from pytest_agentops.assembly import trace_of
 from pytest_agentops.errors import AgentopsError, StrayRequest
 from pytest_agentops.exchange import (
@@ -36,7 +36,19 @@ from pytest_agentops.exchange import (
 )
 from pytest_agentops.guard import Guarded
 from pytest_agentops.redaction import Redactor
-from pytest_agentops.trace import Finding, ModelCall, Reading, Render, ResponseText, Source, Trace, Trajectory
+from pytest_agentops.spans import Diary, OpenSpan, Told, timed_as
+from pytest_agentops.trace import (
+    Finding,
+    ModelCall,
+    Reading,
+    Render,
+    ResponseText,
+    Source,
+    Span,
+    ToolCall,
+    Trace,
+    Trajectory,
+)
 from pytest_agentops.transports import Pace, Ticket
 
 _current: ContextVar[Recording | None] = ContextVar("agentops_recording", default=None)
@@ -54,6 +66,10 @@ class Player(Protocol):
     @property
     def recorded(self) -> datetime | None:
         """When its exchanges happened; None when that is not known or there are none."""
+
+    @property
+    def spans(self) -> Sequence[Span]:
+        """What was told of the run that was recorded; a replay takes its times from there."""
 
     def play(self, request: Request) -> Exchange | None:
         """The recorded exchange that answers this request, spelled as it was recorded; None where it may go live.
@@ -119,6 +135,7 @@ class Recording:
         self._renders: list[prompt.Rendered] = []
         self._live: set[int] = set()
         self._judged: set[int] = set()
+        self._diary = Diary()
         self._unfinished: dict[int, Callable[[], None]] = {}
         self._learned = self._redactor.learned
         self._lock = threading.RLock()
@@ -141,9 +158,41 @@ class Recording:
 
     def freeze(self, part: int | None = None) -> Trace:
         """The trace of what has happened so far, or of one part of it."""
-        exchanges = [exchange for exchange in self.exchanges if part is None or part in self._parts_of[exchange.number]]
-        trace = trace_of(exchanges, source=self.source, prompts=self.renders, recorded=self.recorded)
+        told = self.told(part)
+        exchanges = [
+            replace(exchange, span=told.within.get(exchange.number))
+            for exchange in self.exchanges
+            if part is None or part in self._parts_of[exchange.number]
+        ]
+        trace = trace_of(exchanges, source=self.source, prompts=self.renders, spans=told.spans, recorded=self.recorded)
         return replace(trace, findings=(*trace.findings, *self.findings)) if self.findings else trace
+
+    def told(self, part: int | None = None) -> Told:
+        """What decorators and frameworks have told so far; on replay with the times that were recorded."""
+        told = self._diary.told(self._redactor.value, part)
+        if told.spans and self._tape is not None and self.source == "replayed":
+            return replace(told, spans=timed_as(told.spans, self._tape.spans))
+        return told
+
+    @property
+    def changes(self) -> int:
+        """A number that grows whenever something happens that a trace tells."""
+        return len(self._exchanges) + len(self._renders) + len(self.findings) + len(self._diary)
+
+    def begin(self, span: OpenSpan) -> None:
+        """A stretch of the run begins here and now, inside the innermost one that is under way."""
+        if self.closed or _judging.get() or os.getpid() != self._process:
+            return
+        span.parent = self._diary.innermost((span.parent, span_here(), *frameworks.here()))
+        span.started = self.now()
+        self._diary.begin(span, parts_here())
+
+    def end(self, span: OpenSpan) -> None:
+        """It ends."""
+        span.ended = self.now()
+
+    def _here(self) -> OpenSpan | None:
+        return self._diary.innermost((span_here(), *frameworks.here()))
 
     def tally(self) -> Trace:
         """The trace without what was said to the models, for who wants only its figures: that is read much faster."""
@@ -183,6 +232,7 @@ class Recording:
                 played = replace(played, number=number, prompts=prompts, judge=judge)
                 if played.timing is not None:
                     self._replayed_until = max(self._replayed_until, played.timing.started + played.timing.seconds)
+                self._diary.sent(number, None if judge else self._here())
                 self._keep(played, parts_here())
                 return played
             if not judge:
@@ -191,6 +241,7 @@ class Recording:
             if not self._live:
                 self._goes_live()
             self._live.add(number)
+            self._diary.sent(number, None if judge else self._here())
             if judge:
                 self._judged.add(number)
         return Ticket(number, request, self.now(), prompts, parts_here())
@@ -351,7 +402,7 @@ class AgentTrace(Reading):
 
     def freeze(self) -> Trace:
         """The trace of what has happened so far, as a value that stays as it is."""
-        count = len(self._recording.exchanges) + len(self._recording.renders) + len(self._recording.findings)
+        count = self._recording.changes
         if self._frozen is None or self._frozen[0] != count:
             self._frozen = (count, self._recording.freeze(self._part))
         return self._frozen[1]
@@ -388,6 +439,16 @@ class AgentTrace(Reading):
     def model_calls(self) -> tuple[ModelCall, ...]:
         """The model calls so far, in the order they were issued."""
         return self.freeze().model_calls
+
+    @property
+    def program_calls(self) -> tuple[ToolCall, ...]:
+        """The tools so far that the program ran without a model having asked for them."""
+        return self.freeze().program_calls
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """What decorators, frameworks and OpenTelemetry have told so far."""
+        return self.freeze().spans
 
     @property
     def captured(self) -> bool:
@@ -436,14 +497,22 @@ class _Watch:
         self.open: list[Recording] = []
         self._lock = threading.RLock()
         self._patches = ExitStack()
-        self._threads: weakref.WeakKeyDictionary[threading.Thread, tuple[Recording, tuple[int, ...]]]
-        self._threads = weakref.WeakKeyDictionary()
+        self._troubles: list[Finding] = []
+        self._threads: weakref.WeakKeyDictionary[
+            threading.Thread, tuple[Recording, tuple[int, ...], OpenSpan | None]
+        ] = weakref.WeakKeyDictionary()
 
     def enter(self, recording: Recording) -> None:
         with self._lock:
             if not self.open:
                 self._patch()
             self.open.append(recording)
+            recording.findings += self._troubles
+
+    def _trouble(self, message: str) -> None:
+        self._troubles.append(finding := Finding("framework", message))
+        for recording in self.open:
+            recording.findings.append(finding)
 
     def leave(self, recording: Recording) -> None:
         with self._lock:
@@ -457,13 +526,20 @@ class _Watch:
     def parts(self, thread: threading.Thread) -> tuple[int, ...]:
         return self._threads[thread][1] if thread in self._threads else ()
 
+    def span(self, thread: threading.Thread) -> OpenSpan | None:
+        return self._threads[thread][2] if thread in self._threads else None
+
     def start(self, thread: threading.Thread) -> None:
         if recording := owner(stray=False):
-            self._threads[thread] = recording, parts_here()
+            self._threads[thread] = recording, parts_here(), span_here()
 
     def _patch(self) -> None:
         prompt.observers.append(_note)
         self._patches.callback(prompt.observers.remove, _note)
+        spans.keeper = functools.partial(owner, stray=False)
+        self._patches.callback(setattr, spans, "keeper", None)
+        self._troubles.clear()
+        self._patches.enter_context(frameworks.watched(spans.keeper, self._trouble))
         for library in filter(None, map(_imported, ("httpx", "httpx2"))):
             for transport, method, watched in transports.replacements(library, owner):
                 self._replace(transport, method, watched)
@@ -572,6 +648,11 @@ def parts_here() -> tuple[int, ...]:
     return _parts.get() or _watch.parts(threading.current_thread())
 
 
+def span_here() -> OpenSpan | None:
+    """The innermost of our own spans that this runs in; a plain thread inherits its starter's."""
+    return spans.current.get() or _watch.span(threading.current_thread())
+
+
 @contextmanager
 def judging() -> Iterator[None]:
     """What is asked and rendered inside the block judges the run: it is recorded with it and is no part of it."""
@@ -656,17 +737,26 @@ def _submit(original: Callable[..., Any]) -> Callable[..., Any]:
     def submit(self: Any, work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         recording = owner(stray=False)
         if recording is not None:
-            work = functools.partial(_owned, recording, parts_here(), work)
+            work = functools.partial(_owned, recording, parts_here(), span_here(), work)
         return original(self, work, *args, **kwargs)
 
     return submit
 
 
-def _owned(recording: Recording, parts: tuple[int, ...], work: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+def _owned(
+    recording: Recording,
+    parts: tuple[int, ...],
+    span: OpenSpan | None,
+    work: Callable[..., Any],
+    /,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
     """Work in a pool's thread belongs to who submitted it, whoever started the thread."""
-    before, parts_before = _current.set(recording), _parts.set(parts)
+    before, parts_before, span_before = _current.set(recording), _parts.set(parts), spans.current.set(span)
     try:
         return work(*args, **kwargs)
     finally:
         _current.reset(before)
         _parts.reset(parts_before)
+        spans.current.reset(span_before)

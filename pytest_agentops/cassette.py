@@ -30,7 +30,7 @@ from pytest_agentops.matching import Cause, Key, Renaming, causes, nearest, requ
 from pytest_agentops.redaction import Redactor, Rules
 from pytest_agentops.settings import RecordMode
 from pytest_agentops.tape import Outcome, Parser, Tape, load, save
-from pytest_agentops.trace import Render, Trace
+from pytest_agentops.trace import Render, Span, Trace
 from pytest_agentops.transports import Pace
 from pytest_agentops.volatile import Volatile, volatile_in
 
@@ -134,6 +134,11 @@ class Cassette:
     def recorded(self) -> datetime | None:
         """When it was recorded; where only the draft of another run answers, when that was."""
         return self.tape.recorded
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """What was told of the run that was recorded."""
+        return self.tape.spans
 
     @property
     def unplayed(self) -> tuple[Exchange, ...]:
@@ -400,7 +405,8 @@ class Session:
         return self.mode in ("all", "changed") and not self._would_spoil(tape)
 
     def _recorded(self, outcome: Outcome | None) -> Tape:
-        exchanges = self.recording.exchanges
+        told = self.recording.told()
+        exchanges = tuple(replace(each, span=told.within.get(each.number)) for each in self.recording.exchanges)
         return Tape(
             exchanges,
             outcome,
@@ -408,6 +414,7 @@ class Session:
             self.recording.recorded,
             self._teardown if self._teardown and exchanges[-1].number >= self._teardown else None,
             tuple(self.recording.findings),
+            told.spans,
         )
 
     def _save(self, tape: Tape) -> None:
@@ -422,7 +429,10 @@ class Session:
         _ignored(self.draft)
         # What an earlier run paid for and this one did not ask for may serve the next.
         last = tape.exchanges[-1].number
-        left = [replace(each, number=last + index, prompts=()) for index, each in enumerate(self.cassette.left, 1)]
+        left = [
+            replace(each, number=last + index, prompts=(), span=None)
+            for index, each in enumerate(self.cassette.left, 1)
+        ]
         save(replace(tape, exchanges=(*tape.exchanges, *left)), self.draft, scan=self._redactor.scan)
         self.saved = self.draft
 

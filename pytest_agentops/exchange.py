@@ -128,6 +128,8 @@ class Exchange:
     """Which renders of the recording this request carries, as indexes."""
     judge: bool = False
     """Whether an expectation asked this, to judge the run: it is kept with the run and is no part of it."""
+    span: int | None = None
+    """The number of the innermost span that it was sent in."""
 
     @property
     def failed(self) -> bool:

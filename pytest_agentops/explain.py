@@ -788,7 +788,13 @@ def _figure(figure: Callable[[], str], otherwise: str) -> str:
 
 def _step(step: Step) -> Iterator[str]:
     call = step.model_call
+    if call is None:
+        yield f"step {step.index}  {' · '.join([*step.agents, 'run by the program'])}"
+        yield from _ran(step)
+        return
     about = [call.model or call.provider]
+    if call.agent is not None:
+        about.insert(0, call.agent)
     if call.usage:
         about.append(f"{call.usage.input_tokens:,} in, {call.usage.output_tokens:,} out")
     if call.latency is not None:
@@ -796,13 +802,17 @@ def _step(step: Step) -> Iterator[str]:
     if len(call.attempts) > 1:
         about.append(f"{len(call.attempts)} attempts")
     yield f"step {step.index}  {' · '.join(about)}"
-    for tool_call in step.tool_calls:
-        outcome = "unanswered" if tool_call.status == "unanswered" else _cut(_json(tool_call.result), 60)
-        yield f"  {_shown(tool_call)} -> {outcome}"
+    yield from _ran(step)
     if call.error is not None:
         yield f"  failed: {_cut(str(call.error), _WIDTH)}"
     elif call.response:
         yield f"  {_cut(' '.join(call.response.split()), _WIDTH)!r}"
+
+
+def _ran(step: Step) -> Iterator[str]:
+    for tool_call in step.tool_calls:
+        outcome = _cut(_json(tool_call.result), 60) if tool_call.status in ("ok", "error") else tool_call.status
+        yield f"  {_shown(tool_call)} -> {outcome}"
 
 
 def _json(value: object) -> str:

@@ -66,6 +66,7 @@ def exchange_of(index: int, entry: Mapping[str, Any], fetch: Callable[[str], byt
         timing=_timing(timing) if timing else None,
         prompts=tuple(added.get("prompts", ())),
         judge=bool(added.get("judge", False)),
+        span=int(added["span"]) if "span" in added else None,
     )
 
 
@@ -126,6 +127,8 @@ def entry_of(exchange: Exchange, keep: Callable[[bytes], str] | None = None) -> 
         added["prompts"] = list(exchange.prompts)
     if exchange.judge:
         added["judge"] = True
+    if exchange.span is not None:
+        added["span"] = exchange.span
     if exchange.failure is not None:
         added["failure"] = asdict(exchange.failure)
     if response is None:

@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from pytest_agentops.errors import CassetteError
 from pytest_agentops.exchange import Exchange
 from pytest_agentops.interaction import entry_of, exchange_of
-from pytest_agentops.tape import Tape, load, save
+from pytest_agentops.tape import Tape, load, one_after_another, save
 from pytest_agentops.trace import Render
 
 if TYPE_CHECKING:
@@ -190,13 +190,5 @@ def added_to(draft: Path, tape: Tape) -> Tape:
         before = load(draft)
     except CassetteError:
         return tape
-    last = max((exchange.number for exchange in before.exchanges), default=0)
-    later = (
-        replace(
-            exchange,
-            number=exchange.number + last,
-            prompts=tuple(index + len(before.prompts) for index in exchange.prompts),
-        )
-        for exchange in tape.exchanges
-    )
-    return replace(tape, exchanges=(*before.exchanges, *later), prompts=(*before.prompts, *tape.prompts))
+    both = one_after_another([before, tape])
+    return replace(tape, exchanges=both.exchanges, prompts=both.prompts, spans=both.spans)

@@ -76,7 +76,9 @@ def _notices(comparison: Comparison, mutant: Mutant, trace: Trace) -> bool:
 
 def _changed(run: Reading, calls: Mapping[int, ModelCall]) -> Reading:
     changed = tuple(calls.get(call.number, call) for call in run.model_calls)
-    return replace(run, model_call=changed[0]) if isinstance(run, Step) else Trace(changed, exchanges=len(changed))
+    if isinstance(run, Step):
+        return replace(run, model_call=changed[0])
+    return Trace(changed, exchanges=len(changed), program_calls=run.program_calls)
 
 
 # --- what may be otherwise -------------------------------------------------------------------------------------------
@@ -84,17 +86,18 @@ def _changed(run: Reading, calls: Mapping[int, ModelCall]) -> Reading:
 
 def mutants(trace: Trace) -> Iterator[Mutant]:
     """The runs that differ from this one in one place."""
-    for step in trace.steps:
+    steps = [step for step in trace.steps if step.model_call is not None and step.model_call.number]
+    for step in steps:
         for index, call in enumerate(step.tool_calls):
             yield from _of_call(step, index, call)
-    acting = [step for step in trace.steps if step.tool_calls]
+    acting = [step for step in steps if step.tool_calls]
     for step, after in itertools.pairwise(acting):
         if step.trajectory != after.trajectory:
             yield _swapped(step, after)
-    yield from _with_another(trace, acting)
-    answering = [step for step in trace.steps if step.model_call.is_answer]
+    yield from _with_another(trace, steps, acting)
+    answering = [call for step in steps for call in step.model_calls if call.is_answer]
     if answering and answering[-1].response:
-        answer = answering[-1].model_call
+        answer = answering[-1]
         yield Mutant("blanked", {answer.number: replace(answer, response=ResponseText(""))})
 
 
@@ -118,21 +121,21 @@ def _swapped(step: Step, after: Step) -> Mutant:
     )
 
 
-def _with_another(trace: Trace, acting: Sequence[Step]) -> Iterator[Mutant]:
+def _with_another(trace: Trace, steps: Sequence[Step], acting: Sequence[Step]) -> Iterator[Mutant]:
     """Runs with a call besides: of each tool that was offered and not called, else of one that nobody knows."""
-    if not trace.steps:
+    if not steps:
         return
     called = {call.name for call in trace.tool_calls}
     offered = {name for call in trace.model_calls for tool in call.tools for name in tool_names(tool)}
     for name in sorted(offered - called) or [STRANGER]:
-        step = acting[-1] if acting else trace.steps[-1]
+        step = acting[-1] if acting else steps[-1]
         # Beside an answer only a tool of the provider's can stand; any other would make it none.
         added = ToolCall(name, step=step.index, by_provider=not acting)
         yield Mutant("added", _asking(step, *step.tool_calls, added), None, added)
 
 
 def _asking(step: Step, *calls: ToolCall) -> dict[int, ModelCall]:
-    return {step.model_call.number: replace(step.model_call, tool_calls=calls)}
+    return {call.number: replace(call, tool_calls=calls) for call in step.model_calls}
 
 
 def _another(value: Any) -> Any:

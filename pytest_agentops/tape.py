@@ -12,7 +12,7 @@ import os
 import re
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
@@ -34,7 +34,7 @@ from pytest_agentops.errors import (
 )
 from pytest_agentops.exchange import Exchange
 from pytest_agentops.interaction import entry_of, exchange_of, mapping
-from pytest_agentops.trace import Finding, Render, Trace
+from pytest_agentops.trace import Finding, Render, Span, Trace
 
 if TYPE_CHECKING:
     from pytest_agentops.redaction import Hit
@@ -61,13 +61,17 @@ class Tape:
     """The number of the first exchange that happened while fixtures were torn down."""
     findings: tuple[Finding, ...] = ()
     """What was seen while it was recorded that is no exchange."""
+    spans: tuple[Span, ...] = ()
+    """What decorators, frameworks and OpenTelemetry told of the run."""
     tests: Mapping[str, Tape] = field(default_factory=dict)
     """What each test recorded into a cassette that several share, by the test's id; under `""` what none of them did.
     The other fields are then those of all together."""
 
     def trace(self) -> Trace:
         """The trace of the run that was recorded."""
-        trace = trace_of(self.exchanges, source="imported", prompts=self.prompts, recorded=self.recorded)
+        trace = trace_of(
+            self.exchanges, source="imported", prompts=self.prompts, spans=self.spans, recorded=self.recorded
+        )
         return replace(trace, findings=(*trace.findings, *self.findings)) if self.findings else trace
 
     def of(self, test: str) -> Tape | None:
@@ -81,20 +85,32 @@ class Tape:
         return _together({**others, test: tape})
 
 
-def _together(tests: Mapping[str, Tape]) -> Tape:
+def one_after_another(tapes: Iterable[Tape]) -> Tape:
+    """What these hold, each after what was before it: exchanges, prompts and spans, numbered through."""
     exchanges: list[Exchange] = []
     prompts: list[Render] = []
-    for tape in tests.values():
-        before = max((exchange.number for exchange in exchanges), default=0)
+    spans: list[Span] = []
+    for tape in tapes:
+        last, rendered = max((each.number for each in exchanges), default=0), len(prompts)
+        told = max((each.number for each in spans), default=0)
         for exchange in tape.exchanges:
-            carried = tuple(index + len(prompts) for index in exchange.prompts)
-            exchanges.append(replace(exchange, number=exchange.number + before, prompts=carried))
+            carried = tuple(index + rendered for index in exchange.prompts)
+            within = None if exchange.span is None else exchange.span + told
+            exchanges.append(replace(exchange, number=exchange.number + last, prompts=carried, span=within))
+        for span in tape.spans:
+            parent = None if span.parent is None else span.parent + told
+            spans.append(
+                replace(span, number=span.number + told, parent=parent, after=span.after and span.after + last)
+            )
         prompts += tape.prompts
+    return Tape(exchanges=tuple(exchanges), prompts=tuple(prompts), spans=tuple(spans))
+
+
+def _together(tests: Mapping[str, Tape]) -> Tape:
     outcomes = {tape.outcome for tape in tests.values()} - {None}
-    return Tape(
-        exchanges=tuple(exchanges),
+    return replace(
+        one_after_another(tests.values()),
         outcome="failed" if "failed" in outcomes else "passed" if outcomes else None,
-        prompts=tuple(prompts),
         recorded=max((tape.recorded for tape in tests.values() if tape.recorded), default=None),
         findings=tuple(finding for tape in tests.values() for finding in tape.findings),
         tests=tests,
@@ -251,6 +267,7 @@ def _headed(head: Mapping[str, Any], exchanges: Sequence[Exchange]) -> Tape:
         recorded=_date(head.get("recorded")),
         teardown=head.get("teardown"),
         findings=tuple(Finding(**finding) for finding in head.get("findings", ())),
+        spans=tuple(Span(**span) for span in head.get("spans", ())),
     )
 
 
@@ -292,7 +309,13 @@ def _head(tape: Tape) -> dict[str, Any]:
         "prompts": None if tape.tests else [asdict(render) for render in tape.prompts] or None,
         "teardown": tape.teardown,
         "findings": None if tape.tests else [asdict(finding) for finding in tape.findings] or None,
+        "spans": None if tape.tests else [_told(span) for span in tape.spans] or None,
     }
+
+
+def _told(span: Span) -> dict[str, Any]:
+    """The span without what it has none of; texts as JSON writes them survive YAML."""
+    return {key: value for key, value in asdict(span).items() if value not in (None, {}) or key == "number"}
 
 
 def _given(head: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -31,6 +32,9 @@ FORMAT = 1
 """The version of the JSON that `Trace.to_json` writes."""
 
 Source = Literal["live", "replayed", "imported"]
+
+SpanKind = Literal["agent", "tool", "task", "model", "handoff", "guardrail"]
+"""What a stretch of a run is; OpenTelemetry says `invoke_agent`, `execute_tool` and `chat` for some of these."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +182,13 @@ class ToolCall:
     malformed: str | None = None
     """The arguments as they came, when they are not JSON."""
     agent: str | None = None
+    """The agent that asked for it, where agents are known."""
+    by_program: bool = False
+    """Whether no model asked for it: the program ran the tool itself."""
+    seconds: float | None = None
+    """How long the tool ran, as recorded; None where nothing but the wire told of it."""
+    span: int | None = None
+    """The number of the span that it ran in."""
 
     def __str__(self) -> str:
         if self.malformed is not None:
@@ -268,6 +279,13 @@ class ModelCall:
     prompts: tuple[int, ...] = ()
     """Which of the trace's prompts this call carries, as indexes into `Trace.prompts`."""
     agent: str | None = None
+    """The agent that asked it, where agents are known."""
+    step: int = 0
+    """Its place among the steps of the trace."""
+    span: int | None = None
+    """The number of the innermost span that it was asked in."""
+    nested: bool = False
+    """Whether its agent works for another agent of the run, so that its answer is not the run's."""
 
     @property
     def latency(self) -> float | None:
@@ -296,12 +314,37 @@ class Render:
 
 
 @dataclass(frozen=True)
+class Span:
+    """A stretch of a run that something else than the wire told of: a decorator, a framework, OpenTelemetry."""
+
+    number: int
+    """Its place in the run, from 1; a span comes before those inside it."""
+    kind: SpanKind
+    name: str
+    parent: int | None = None
+    """The number of the span that it is part of."""
+    origin: str = "agentops"
+    """Who told of it: `agentops` for our decorators, else the framework, or `opentelemetry`."""
+    after: int = 0
+    """The number of the last exchange that had been sent when it began, as far as its parent's go; 0 for none."""
+    input: Any = None
+    output: Any = None
+    error: str | None = None
+    started: float | None = None
+    """Seconds since the recording began."""
+    seconds: float | None = None
+    """How long it lasted, as recorded; None where it had not ended."""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    """What else was told, under the names that OpenTelemetry gives it where it gives one."""
+
+
+@dataclass(frozen=True)
 class Finding:
     """Something odd in a trace that nobody asserted on."""
 
     kind: Literal[
         "unanswered", "malformed", "cut_off", "refused", "unknown_endpoint", "no_response", "no_usage", "failed",
-        "child_process", "unoffered",
+        "child_process", "unoffered", "framework",
     ]  # fmt: skip
     message: str
     exchange: int | None = None
@@ -522,33 +565,69 @@ class Reading:
         @property
         def model_calls(self) -> tuple[ModelCall, ...]: ...
 
+        @property
+        def program_calls(self) -> tuple[ToolCall, ...]: ...
+
     @property
     def captured(self) -> bool:
         """Whether there is any evidence to judge."""
-        return bool(self.model_calls)
+        return bool(self.model_calls or self.program_calls)
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """One for each model call."""
-        return tuple(Step(index, call) for index, call in enumerate(self.model_calls))
+        """One for each model call, and one for each tool that the program ran without being asked."""
+        if not self.program_calls:
+            return tuple(Step(index, call) for index, call in enumerate(self.model_calls))
+        asked: list[tuple[int, ModelCall | None, tuple[ToolCall, ...]]] = [
+            *((call.step, call, ()) for call in self.model_calls),
+            *((call.step, None, (call,)) for call in self.program_calls),
+        ]
+        ordered = sorted(asked, key=lambda each: each[0])
+        return tuple(Step(index, call, ran) for index, (_, call, ran) in enumerate(ordered))
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
         """All tool calls, in steps' order."""
-        return tuple(tool_call for call in self.model_calls for tool_call in call.tool_calls)
+        return tuple(tool_call for step in self.steps for tool_call in step.tool_calls)
 
     @property
     def trajectory(self) -> Trajectory:
         """The tool calls, as every expectation reads them."""
-        return Trajectory([call.tool_calls for call in self.model_calls], captured=self.captured, origin=self)
+        return Trajectory([step.tool_calls for step in self.steps], captured=self.captured, origin=self)
+
+    @property
+    def agents(self) -> tuple[str, ...]:
+        """The names of the agents that asked a model or ran a tool, in the order of their first; empty where none is
+        known."""
+        first: dict[int, str | None] = {}
+        for step in self.steps:
+            calls: tuple[ModelCall | ToolCall, ...] = step.program_calls or step.model_calls
+            first[step.index] = calls[0].agent if calls else None
+        return tuple(dict.fromkeys(name for name in first.values() if name is not None))
+
+    def of(self, *, agent: str) -> Part:
+        """What this agent did: its model calls and tools, read as a run of their own.
+
+        Raises:
+            ExpectationError: no agent of this name did anything.
+        """
+        if agent not in self.agents:
+            known = f"; there are: {', '.join(map(repr, self.agents))}" if self.agents else ", and no agents are known"
+            raise ExpectationError(f"there is no agent {agent!r} in this run{known}")
+        return Part(
+            tuple(call for call in self.model_calls if call.agent == agent),
+            tuple(call for call in self.program_calls if call.agent == agent),
+        )
 
     @property
     def response(self) -> ResponseText:
         """The final answer: the text of the last model call that asked for no tool; empty when there is none.
 
-        A tool that the provider ran itself is not asked for: the answer stands beside it.
+        A tool that the provider ran itself is not asked for: the answer stands beside it. Where agents are known, an
+        agent that works for another one has not the last word.
         """
         answers = [call for call in self.model_calls if call.is_answer]
+        answers = [call for call in answers if not call.nested] or answers
         return ResponseText(answers[-1].response if answers else "").of(self)
 
     @property
@@ -595,25 +674,42 @@ class Reading:
                 turns.append(turn := [])
             turn.append(call)
             asked_in.update((tool_call.id, turn) for tool_call in call.tool_calls)
-        return tuple(Turn(index, tuple(calls)) for index, calls in enumerate(turns))
+        # What the program did on its own belongs to the turn that was under way, and before any, to the first.
+        begins = [calls[0].step for calls in turns]
+        ran: list[list[ToolCall]] = [[] for _ in turns]
+        for tool_call in self.program_calls if turns else ():
+            ran[max(bisect_right(begins, tool_call.step) - 1, 0)].append(tool_call)
+        return tuple(Turn(index, tuple(calls), tuple(ran[index])) for index, calls in enumerate(turns))
 
 
 @dataclass(frozen=True)
 class Step(Reading):
-    """One model call and the tool calls it asked for; their order means nothing."""
+    """One model call and the tool calls it asked for, whose order means nothing; or a tool that the program ran."""
 
     index: int
-    model_call: ModelCall
+    model_call: ModelCall | None
+    """None where the program ran a tool without a model having asked for it."""
+    program_calls: tuple[ToolCall, ...] = ()
 
     @property
     def model_calls(self) -> tuple[ModelCall, ...]:
         """The one model call."""
-        return (self.model_call,)
+        return () if self.model_call is None else (self.model_call,)
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """Itself."""
+        return (self,)
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """What the model asked for, or the one that the program ran."""
+        return self.program_calls if self.model_call is None else self.model_call.tool_calls
 
     @property
     def response(self) -> ResponseText:
         """The text of the model call's answer, which may stand beside tool calls."""
-        return ResponseText(self.model_call.response).of(self)
+        return ResponseText("" if self.model_call is None else self.model_call.response).of(self)
 
 
 @dataclass(frozen=True)
@@ -622,6 +718,15 @@ class Turn(Reading):
 
     index: int
     model_calls: tuple[ModelCall, ...]
+    program_calls: tuple[ToolCall, ...] = ()
+
+
+@dataclass(frozen=True)
+class Part(Reading):
+    """Some of the calls of a run, such as those of one agent."""
+
+    model_calls: tuple[ModelCall, ...]
+    program_calls: tuple[ToolCall, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -637,11 +742,15 @@ class Trace(Reading):
     """How many exchanges it was read from, those with no model included."""
     seconds: float | None = None
     """From the first request to the last byte, as recorded; None when the recording has no times."""
+    program_calls: tuple[ToolCall, ...] = ()
+    """The tools that the program ran without a model having asked for them, where a decorator or a framework tells."""
+    spans: tuple[Span, ...] = ()
+    """What decorators, frameworks and OpenTelemetry told of the run."""
 
     @property
     def captured(self) -> bool:
         """Whether there is any evidence to judge."""
-        return bool(self.model_calls) or self.exchanges > 0
+        return bool(self.model_calls or self.program_calls) or self.exchanges > 0
 
     @property
     def duration(self) -> float:
@@ -707,6 +816,8 @@ class Trace(Reading):
                 source=data["source"],
                 exchanges=data["exchanges"],
                 seconds=data["seconds"],
+                program_calls=tuple(ToolCall(**call) for call in data.get("program_calls", ())),
+                spans=tuple(Span(**span) for span in data.get("spans", ())),
             )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise AgentopsError(f"this is not the JSON of a trace: {type(error).__name__}: {error}") from error

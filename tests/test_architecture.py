@@ -23,11 +23,11 @@ LAYERS = [
     ["adoption", "cassette", "expect", "housekeeping", "importing", "repository"],
     ["journal", "lint", "revision", "trees"],
     ["capture", "tape"],
-    ["assembly", "mutation", "settings", "stubs"],
-    ["interaction", "matching", "prompt", "transports"],
+    ["assembly", "frameworks", "mutation", "settings", "stubs"],
+    ["interaction", "matching", "prompt", "spans", "structure", "transports"],
     ["history", "versions"],
     ["body", "redaction", "requests", "wire"],
-    ["credentials", "exchange", "gates", "guard", "kinds", "prices", "sandbox"],
+    ["arrivals", "credentials", "exchange", "gates", "guard", "kinds", "prices", "sandbox"],
     ["document", "models", "trace", "trials", "volatile"],
     ["errors"],
 ]
@@ -74,7 +74,8 @@ INSIDE_A_FOLDER = {
 """Alternatives of one kind do not know each other, but for this."""
 
 WEIGHT = {
-    "aiohttp": {"stubs"},  # Each of these only where its client is imported already.
+    "agents": {"frameworks"},  # Each of these only where it is imported already.
+    "aiohttp": {"stubs"},
     "anyio": {"transports"},  # httpx and httpx2 bring it, and only their clients lead there.
     "deepdiff": {"explain", "revision"},
     "filelock": {"cassette", "journal"},
@@ -86,8 +87,11 @@ WEIGHT = {
     "jsonpath": {"matching", "settings"},
     "jsonschema": {"expect", "report"},
     "jsonschema_specifications": {"expect"},
+    "langchain_core": {"frameworks"},
     "multidict": {"stubs"},
     "openai": {"expect"},  # To ask a judge, and for nothing else.
+    "opentelemetry": {"frameworks"},
+    "pydantic_ai": {"frameworks"},
     "pytest": {"beside", "plugin", "testing"},
     "rapidfuzz": {"expect", "lint"},
     "referencing": {"expect"},

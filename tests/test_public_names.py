@@ -28,10 +28,12 @@ def test_the_public_names():
         "ModelCall",
         "Prompt",
         "PromptRepository",
+        "Span",
         "Step",
         "ToolCall",
         "Trace",
         "Usage",
+        "agent",
         "any_order",
         "at_least",
         "at_most",
@@ -51,7 +53,10 @@ def test_the_public_names():
         "optional",
         "repeated",
         "similar_to",
+        "span",
+        "task",
         "together",
+        "tool",
     ]
 
 

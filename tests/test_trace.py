@@ -150,6 +150,9 @@ def test_the_json_of_a_small_trace():
                         "by_provider": False,
                         "malformed": None,
                         "agent": None,
+                        "by_program": False,
+                        "seconds": None,
+                        "span": None,
                     }
                 ],
                 "usage": {
@@ -168,6 +171,9 @@ def test_the_json_of_a_small_trace():
                 "started": None,
                 "prompts": [],
                 "agent": None,
+                "step": 0,
+                "span": None,
+                "nested": False,
             }
         ],
         "prompts": [],
@@ -175,6 +181,8 @@ def test_the_json_of_a_small_trace():
         "source": "live",
         "exchanges": 1,
         "seconds": 1.5,
+        "program_calls": [],
+        "spans": [],
         "cost": 0.5,
     }
 

@@ -12,10 +12,10 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from importlib.machinery import ModuleSpec
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any, Protocol
 
+from pytest_agentops.arrivals import awaited
 from pytest_agentops.exchange import Failure
 from pytest_agentops.transports import CANCELLED, Listener, Owner, Reader, Ticket, failure_of
 
@@ -69,39 +69,8 @@ def patched(owner: Owner, others: Mapping[str, tuple[str, str, Wrap]] | None = N
                     setattr(found, method, watched(original))
                     patches.callback(setattr, found, method, original)
 
-        names = {*_ROOMS, *others}
-        late = _Late({name for name in names if name not in sys.modules}, patch)
-        sys.meta_path.insert(0, late)
-        patches.callback(late.stop)
-        for name in sorted(names - late.names):
-            patch(name)
+        patches.enter_context(awaited({*_ROOMS, *others}, patch))
         yield
-
-
-class _Late:
-    """Tells when one of these modules has been imported."""
-
-    def __init__(self, names: set[str], imported: Callable[[str], None]) -> None:
-        self.names, self._imported = names, imported
-
-    def stop(self) -> None:
-        self._imported = lambda _name: None  # An import may be under way.
-        sys.meta_path.remove(self)
-
-    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name not in self.names:
-            return None
-        after = sys.meta_path[sys.meta_path.index(self) + 1 :] if self in sys.meta_path else ()
-        spec = next(filter(None, (finder.find_spec(name, path, target) for finder in after)), None)
-        if spec is not None and spec.loader is not None:
-            load = spec.loader.exec_module
-
-            def exec_module(module: ModuleType) -> None:
-                load(module)
-                self._imported(name)
-
-            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
-        return spec
 
 
 # --- one request -----------------------------------------------------------------------------------------------------

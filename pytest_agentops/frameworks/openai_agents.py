@@ -1,0 +1,172 @@
+"""The OpenAI Agents SDK: agents, tools, handoffs, guardrails, by a tracing processor of our own.
+
+While a recording is open its trace provider is ours, which hands spans to us and to the processors that the program
+added itself, and not to the one that uploads them to the vendor.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import agents.tracing as sdk
+from agents.tracing import setup
+from agents.tracing.processors import BackendSpanExporter
+from agents.tracing.provider import DefaultTraceProvider
+
+from pytest_agentops.spans import Keeper, OpenSpan
+from pytest_agentops.structure import RESPONSE_ID
+
+
+@contextmanager
+def watched(keeper: Callable[[], Keeper | None]) -> Iterator[Callable[[], OpenSpan | None]]:
+    """Take the place of the trace provider."""
+    listener = _Listener(keeper)
+    before = setup.GLOBAL_TRACE_PROVIDER
+    # Assigned and not set: setting one makes the SDK shut it down when Python ends.
+    setup.GLOBAL_TRACE_PROVIDER = _Provider(listener, before)
+    try:
+        yield listener.here
+    finally:
+        setup.GLOBAL_TRACE_PROVIDER = before
+
+
+class _Provider(DefaultTraceProvider):
+    """The SDK's own, which is never disabled: it uploads nothing."""
+
+    def __init__(self, listener: _Listener, before: Any) -> None:
+        super().__init__()
+        super().set_disabled(False)
+        self._listener = listener
+        others = getattr(getattr(before, "_multi_processor", None), "_processors", ())
+        silent = getattr(before, "_disabled", False)
+        self.set_processors([] if silent else [each for each in others if not _uploads(each)])
+
+    def set_processors(self, processors: list[Any]) -> None:
+        super().set_processors([self._listener, *processors])
+
+    def set_disabled(self, disabled: bool) -> None:
+        """Nothing: the program may turn off what leaves it, not what its tests see."""
+
+    def create_trace(self, *args: Any, **kwargs: Any) -> Any:
+        return super().create_trace(*args, **{**kwargs, "disabled": False})
+
+    def create_span(self, *args: Any, **kwargs: Any) -> Any:
+        return super().create_span(*args, **{**kwargs, "disabled": False})
+
+
+def _uploads(processor: object) -> bool:
+    """Whether it sends what it gets to the vendor."""
+    return isinstance(getattr(processor, "_exporter", None), BackendSpanExporter)
+
+
+class _Listener(sdk.TracingProcessor):
+    """Makes our spans of theirs."""
+
+    def __init__(self, keeper: Callable[[], Keeper | None]) -> None:
+        self._keeper = keeper
+        self._spans: dict[str, tuple[OpenSpan, Keeper]] = {}
+
+    def here(self) -> OpenSpan | None:
+        current = sdk.get_current_span()
+        return self._spans.get(current.span_id, (None, None))[0] if current is not None else None
+
+    def on_trace_start(self, trace: Any) -> None:
+        """Nothing: a trace of theirs is a whole run, or one of several in a test."""
+
+    def on_trace_end(self, trace: Any) -> None:
+        """Nothing."""
+
+    def on_span_start(self, span: Any) -> None:
+        if (kept := self._keeper()) is None:
+            return
+        kind, name = _kind(span.span_data)
+        parent = self._spans.get(span.parent_id or "", (None, None))[0]
+        opened = OpenSpan(kind, name, "openai-agents", parent)
+        kept.begin(opened)
+        self._spans[span.span_id] = opened, kept
+
+    def on_span_end(self, span: Any) -> None:
+        opened, kept = self._spans.get(span.span_id, (None, None))
+        if opened is None or kept is None:
+            return
+        opened.kind, opened.name = _kind(span.span_data)
+        _read(span.span_data, opened)
+        if span.error is not None:
+            opened.error = str(span.error.get("message") or span.error)
+        kept.end(opened)
+
+    def shutdown(self) -> None:
+        """Nothing is held back."""
+
+    def force_flush(self) -> None:
+        """Nothing is held back."""
+
+
+_KINDS = {
+    "agent": "agent",
+    "function": "tool",
+    "generation": "model",
+    "response": "model",
+    "handoff": "handoff",
+    "guardrail": "guardrail",
+    "custom": "task",
+    "mcp_tools": "task",
+}
+
+
+def _kind(data: Any) -> tuple[Any, str]:
+    """What it is, None for what only groups others, and its name."""
+    if data.type == "handoff":
+        return "handoff", f"{data.from_agent} -> {data.to_agent}"
+    name = getattr(data, "name", None) or getattr(data, "model", None) or getattr(data, "server", None) or data.type
+    return _KINDS.get(data.type), str(name)
+
+
+def _read(data: Any, opened: OpenSpan) -> None:
+    match data.type:
+        case "function":
+            opened.input, opened.output = _arguments(data.input), data.output
+        case "agent":
+            opened.attributes |= {
+                name: value for name in ("handoffs", "tools", "output_type") if (value := getattr(data, name, None))
+            }
+        case "guardrail":
+            opened.output = {"triggered": bool(data.triggered)}
+        case "response" if data.response is not None:
+            opened.attributes[RESPONSE_ID] = data.response.id
+            opened.attributes["gen_ai.response.model"] = str(data.response.model)
+            opened.output = {"text": data.response.output_text}
+        case "generation":
+            opened.attributes["gen_ai.request.model"] = data.model
+            opened.output = _said(data.output)
+            for side in ("input", "output"):
+                if data.usage and (count := data.usage.get(f"{side}_tokens")) is not None:
+                    opened.attributes[f"gen_ai.usage.{side}_tokens"] = count
+        case "custom":
+            opened.output = data.data
+
+
+def _arguments(text: object) -> object:
+    if isinstance(text, str):
+        with suppress(ValueError):
+            return json.loads(text or "{}")
+    return text
+
+
+def _said(output: Any) -> dict[str, Any] | None:
+    messages = [message for message in output or () if isinstance(message, dict)]
+    if not messages:
+        return None
+    text = "".join(str(message.get("content") or "") for message in messages if isinstance(message.get("content"), str))
+    calls = [call for message in messages for call in message.get("tool_calls") or () if isinstance(call, dict)]
+    asked = [(call.get("id"), call.get("function") or {}) for call in calls]
+    return {
+        "text": text,
+        "tool_calls": [
+            {"id": id_, "name": function.get("name"), "arguments": _arguments(function.get("arguments"))}
+            for id_, function in asked
+        ],
+    }

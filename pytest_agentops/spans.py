@@ -1,0 +1,528 @@
+"""Stretches of a run that the program itself tells of: agents, tools, tasks.
+
+    from pytest_agentops import agent, span, task, tool
+
+    @tool
+    def search(query: str) -> list[str]: ...
+
+    @agent
+    async def researcher(question: str) -> str:
+        with span("rank", kind="task"):
+            ...
+
+What is decorated runs as it is while nothing records, for a fraction of a microsecond. Nothing here imports what
+records: a recording that opens sets `keeper`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import math
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar, overload
+
+from pytest_agentops.trace import Span, SpanKind
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+@dataclass(eq=False)
+class OpenSpan:
+    """A span that is being recorded; what is said of it goes into it until the trace is read."""
+
+    kind: SpanKind | None
+    """None for what only groups others and is not shown, and as long as it is not known."""
+    name: str
+    origin: str = "agentops"
+    parent: OpenSpan | None = None
+    """On the way to a recording, the one it was begun in; the recording may know one further inside."""
+    input: object = None
+    output: object = None
+    error: str | None = None
+    attributes: dict[str, Any] = field(default_factory=dict)
+    """Under the names that OpenTelemetry gives them."""
+    started: float = 0.0
+    """Seconds since the recording began."""
+    ended: float | None = None
+    """None while it is open."""
+
+    def failed(self, error: BaseException) -> None:
+        """It ended with this exception."""
+        self.error = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+class Keeper(Protocol):
+    """What keeps spans: an open recording."""
+
+    def begin(self, span: OpenSpan) -> None:
+        """The span begins here and now."""
+
+    def end(self, span: OpenSpan) -> None:
+        """It ends."""
+
+
+keeper: Callable[[], Keeper | None] | None = None
+"""Who keeps what happens here and now; None where no recording is open at all."""
+
+current: ContextVar[OpenSpan | None] = ContextVar("agentops_span", default=None)
+"""The innermost of our own spans that this runs in."""
+
+
+@contextmanager
+def span(name: str, *, kind: SpanKind = "task", **attributes: Any) -> Iterator[OpenSpan]:
+    """What happens inside the block is one stretch of the run, with this name, in the trace's `spans`.
+
+    Of a kind `agent`, its model calls are that agent's; of a kind `tool`, it is a tool call. `output` may be set on
+    what it gives; other attributes are kept as they are. Where nothing records, the block runs and that is all.
+
+    Example:
+        ```python
+        with span("rank the hits", kind="task") as ranking:
+            ranking.output = rank(hits)
+        ```
+    """
+    opened = OpenSpan(kind, name, attributes=attributes)
+    kept = keeper() if keeper is not None else None
+    if kept is None:
+        yield opened
+        return
+    kept.begin(opened)
+    token = current.set(opened)
+    try:
+        yield opened
+    except BaseException as error:
+        opened.failed(error)
+        raise
+    finally:
+        current.reset(token)
+        kept.end(opened)
+
+
+@overload
+def agent(decorated: Decorated, /) -> Decorated: ...
+@overload
+def agent(*, name: str | None = None) -> Callable[[Decorated], Decorated]: ...
+def agent(decorated: Any = None, /, *, name: str | None = None) -> Any:
+    """What this function, or any public method of this class, does is this agent's doing.
+
+    Functions may be plain, async, generators or async generators. The name is that of the function or class, unless
+    one is given.
+    """
+    return _decorator("agent", decorated, name)
+
+
+@overload
+def tool(decorated: Decorated, /) -> Decorated: ...
+@overload
+def tool(*, name: str | None = None) -> Callable[[Decorated], Decorated]: ...
+def tool(decorated: Any = None, /, *, name: str | None = None) -> Any:
+    """Calling this function is a tool call: the one that a model asked for, or one that the program makes itself.
+
+    Of a class, calling its instances is. A tool that runs inside another tool is part of that one's work.
+
+    Raises:
+        TypeError: a class whose instances cannot be called.
+    """
+    return _decorator("tool", decorated, name)
+
+
+@overload
+def task(decorated: Decorated, /) -> Decorated: ...
+@overload
+def task(*, name: str | None = None) -> Callable[[Decorated], Decorated]: ...
+def task(decorated: Any = None, /, *, name: str | None = None) -> Any:
+    """What this function, or any public method of this class, does is one step of the work, named in the spans."""
+    return _decorator("task", decorated, name)
+
+
+def _decorator(kind: SpanKind, decorated: Any, name: Any) -> Any:
+    if decorated is None:
+        return lambda given: _decorator(kind, given, name)
+    if isinstance(decorated, type):
+        return _class(kind, decorated, name or decorated.__name__)
+    if isinstance(decorated, staticmethod | classmethod):
+        return type(decorated)(_decorator(kind, decorated.__func__, name))
+    if not callable(decorated):
+        raise TypeError(f"@{kind} decorates functions and classes, not {decorated!r}; a name is given as name=...")
+    return _function(kind, decorated, name or getattr(decorated, "__name__", type(decorated).__name__))
+
+
+def _class(kind: SpanKind, decorated: type, name: str) -> type:
+    if kind == "tool":
+        if "__call__" not in vars(decorated):
+            raise TypeError(f"@tool on a class needs __call__; {decorated.__name__} has none: decorate the method")
+        methods = ["__call__"]
+    else:
+        methods = [
+            each
+            for each, value in vars(decorated).items()
+            if inspect.isfunction(value) and (each == "__call__" or not each.startswith("_"))
+        ]
+    for each in methods:
+        setattr(decorated, each, _function(kind, vars(decorated)[each], name))
+    return decorated
+
+
+def _function(kind: SpanKind, function: Any, name: str) -> Any:
+    """The function, each call of which is a span; one that is called by its own span's work belongs to that."""
+
+    def opened(args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Running | None:
+        kept = keeper() if keeper is not None else None
+        if kept is None:
+            return None
+        owner = args[0] if args and _is_method(function) else None
+        if owner is not None and (around := current.get()) is not None and around.attributes.get(_OBJECT) is owner:
+            return None
+        begun = OpenSpan(kind, name, input=_arguments(function, args, kwargs))
+        if owner is not None and kind != "tool":
+            begun.attributes[_OBJECT] = owner
+        kept.begin(begun)
+        return _Running(begun, kept)
+
+    wrapped: Any
+    if inspect.isasyncgenfunction(function):
+
+        @functools.wraps(function)
+        async def wrapped(*args: Any, **kwargs: Any) -> Any:
+            if (running := opened(args, kwargs)) is None:
+                async for piece in function(*args, **kwargs):
+                    yield piece
+                return
+            pieces, source = [], function(*args, **kwargs)
+            try:
+                while True:
+                    with running.here():
+                        try:
+                            piece = await anext(source)
+                        except StopAsyncIteration:
+                            break
+                    pieces.append(piece)
+                    yield piece
+            except BaseException as error:
+                running.failed(error)
+                raise
+            finally:
+                await source.aclose()
+                running.end(_whole(pieces))
+
+    elif inspect.isgeneratorfunction(function):
+
+        @functools.wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            if (running := opened(args, kwargs)) is None:
+                return (yield from function(*args, **kwargs))
+            pieces, source, sent = [], function(*args, **kwargs), None
+            try:
+                while True:
+                    with running.here():
+                        try:
+                            piece = source.send(sent)
+                        except StopIteration as stop:
+                            return stop.value
+                    pieces.append(piece)
+                    sent = yield piece
+            except BaseException as error:
+                running.failed(error)
+                raise
+            finally:
+                source.close()
+                running.end(_whole(pieces))
+
+    elif inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def wrapped(*args: Any, **kwargs: Any) -> Any:
+            if (running := opened(args, kwargs)) is None:
+                return await function(*args, **kwargs)
+            output = None
+            try:
+                with running.here():
+                    output = await function(*args, **kwargs)
+            except BaseException as error:
+                running.failed(error)
+                raise
+            finally:
+                running.end(output)
+            return output
+
+    else:
+
+        @functools.wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            if keeper is None or (running := opened(args, kwargs)) is None:
+                return function(*args, **kwargs)
+            output = None
+            try:
+                with running.here():
+                    output = function(*args, **kwargs)
+            except BaseException as error:
+                running.failed(error)
+                raise
+            finally:
+                running.end(output)
+            return output
+
+    return wrapped
+
+
+_OBJECT = "agentops.object"
+"""The object whose method this is: what its methods call on itself is part of the same span. It is never kept."""
+
+
+class _Running:
+    """A span that a decorated function runs in; a generator runs in it from one piece to the next."""
+
+    def __init__(self, opened: OpenSpan, keeper: Keeper) -> None:
+        self._span, self._keeper = opened, keeper
+
+    @contextmanager
+    def here(self) -> Iterator[None]:
+        token = current.set(self._span)
+        try:
+            yield
+        finally:
+            current.reset(token)
+
+    def failed(self, error: BaseException) -> None:
+        if not isinstance(error, GeneratorExit):  # The reader left, which is no fault of the one who is read.
+            self._span.failed(error)
+
+    def end(self, output: object) -> None:
+        self._span.output = output
+        self._keeper.end(self._span)
+
+
+def _whole(pieces: list[Any]) -> object:
+    return "".join(pieces) if pieces and all(isinstance(piece, str) for piece in pieces) else pieces
+
+
+@functools.cache
+def _signature(function: Any) -> inspect.Signature | None:
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        return None
+
+
+def _is_method(function: Any) -> bool:
+    signature = _signature(function)
+    return signature is not None and next(iter(signature.parameters), None) == "self"
+
+
+def _arguments(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Mapping[str, Any]:
+    signature = _signature(function)
+    try:
+        bound = signature.bind(*args, **kwargs) if signature is not None else None
+    except TypeError:  # The call itself will say what is wrong with it.
+        bound = None
+    if bound is None:
+        return {**{str(index): value for index, value in enumerate(args)}, **kwargs}
+    given = dict(bound.arguments)
+    for name, parameter in signature.parameters.items() if signature is not None else ():
+        if name in given and parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            given |= given.pop(name)
+    return {name: value for name, value in given.items() if name not in ("self", "cls")}
+
+
+# --- what is kept of a value -----------------------------------------------------------------------------------------
+
+LONGEST = 20_000
+"""Texts of more characters are cut: what a program hands to its own functions has no bounds."""
+
+
+def plain(value: object, depth: int = 6) -> Any:
+    """The value as JSON knows it; what JSON does not know, as the text that shows it."""
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, str):
+        value = value.encode("utf-8", "backslashreplace").decode()
+        return value if len(value) <= LONGEST else f"{value[:LONGEST]}… ({len(value):,} characters)"
+    if depth == 0:
+        return plain(_shown(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(inner, depth - 1) for key, inner in list(value.items())[:_MOST]}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(inner, depth - 1) for inner in list(value)[:_MOST]]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = dataclasses.fields(value)
+        return {each.name: plain(getattr(value, each.name, None), depth - 1) for each in fields}
+    if hasattr(type(value), "model_dump"):
+        try:
+            return plain(value.model_dump(mode="json"), depth)  # type: ignore[attr-defined]
+        except Exception:  # A model of somebody else's may refuse; then its text does.
+            return plain(_shown(value))
+    return plain(_shown(value))
+
+
+_MOST = 1_000
+
+
+def _shown(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:  # What the program hands around is none of our business.
+        return object.__repr__(value)
+
+
+# --- the spans of one recording --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Told:
+    """What was told of a run so far."""
+
+    spans: tuple[Span, ...]
+    within: Mapping[int, int]
+    """The numbers of the innermost spans of exchanges, by the exchanges' numbers."""
+
+
+class Diary:
+    """The spans of one recording, as they happen."""
+
+    def __init__(self) -> None:
+        self._spans: list[OpenSpan] = []
+        self._order: dict[int, int] = {}
+        self._sent_before: dict[int, int] = {}
+        self._parts: dict[int, tuple[int, ...]] = {}
+        self._sent: list[int] = []
+        self._within: dict[int, OpenSpan] = {}
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._spans) + sum(span.ended is not None for span in self._spans)
+
+    def __contains__(self, span: OpenSpan | None) -> bool:
+        return id(span) in self._order
+
+    def begin(self, span: OpenSpan, parts: tuple[int, ...]) -> None:
+        """This span begins, inside its parent, as part of these parts of the recording."""
+        with self._lock:
+            self._order[id(span)] = len(self._spans)
+            self._sent_before[id(span)] = len(self._sent)
+            self._parts[id(span)] = parts
+            self._spans.append(span)
+
+    def sent(self, number: int, span: OpenSpan | None) -> None:
+        """The exchange of this number is sent, inside this span."""
+        with self._lock:
+            self._sent.append(number)
+            if span is not None:
+                self._within[number] = span
+
+    def innermost(self, candidates: Iterable[OpenSpan | None]) -> OpenSpan | None:
+        """Which of these began last and is of this recording, those that have not ended before those that have."""
+        ours = [span for span in candidates if span is not None and span in self]
+        return max(ours, key=lambda span: (span.ended is None, self._order[id(span)]), default=None)
+
+    def told(self, clean: Callable[[object], Any], part: int | None = None) -> Told:
+        """The spans so far, what was handed around as `clean` leaves it; with `part`, those of this part alone.
+
+        Their numbers do not depend on which of two threads was faster: spans stand in the order of the exchanges that
+        were sent in them, and where there are none, of their beginning.
+        """
+        with self._lock:
+            spans, sent, within = list(self._spans), list(self._sent), dict(self._within)
+        if not spans:
+            return Told((), {})
+        inside: dict[int, list[OpenSpan]] = {}
+        for span in spans:
+            inside.setdefault(id(span.parent) if span.parent in self else 0, []).append(span)
+        subtree: dict[int, set[int]] = {id(span): set() for span in spans}
+        for number, innermost in within.items():
+            at: OpenSpan | None = innermost
+            while at is not None and id(at) in subtree:
+                subtree[id(at)].add(number)
+                at = at.parent
+        after = self._positions(spans, sent, subtree)
+
+        def place(span: OpenSpan) -> tuple[float, int]:
+            return min(subtree[id(span)], default=after[id(span)] + 0.5), self._order[id(span)]
+
+        ordered: list[OpenSpan] = []
+        waiting = sorted(inside.get(0, ()), key=place, reverse=True)
+        while waiting:
+            ordered.append(span := waiting.pop())
+            waiting += sorted(inside.get(id(span), ()), key=place, reverse=True)
+        kept = [span for span in ordered if span.kind and (part is None or part in self._parts[id(span)])]
+        numbers = {id(span): number for number, span in enumerate(kept, 1)}
+        asked = {id(span) for span in within.values()}
+        return Told(
+            tuple(
+                _as_told(span, numbers, after[id(span)], clean, content=span.kind != "model" or id(span) not in asked)
+                for span in kept
+            ),
+            {number: numbers[id(at)] for number, span in within.items() if (at := _shown_at(span, numbers))},
+        )
+
+    def _positions(self, spans: list[OpenSpan], sent: list[int], subtree: Mapping[int, set[int]]) -> dict[int, int]:
+        """The last exchange before each span: of those sent in the span around it, so that what runs beside it does
+        not count; where there was none, that of the span around it."""
+        after: dict[int, int] = {}
+        for span in spans:  # A parent began before its children.
+            around = span.parent if span.parent is not None and id(span.parent) in subtree else None
+            before = sent[: self._sent_before[id(span)]]
+            counted = before if around is None else [number for number in before if number in subtree[id(around)]]
+            inherited = 0 if around is None else after.get(id(around), 0)
+            after[id(span)] = max(counted, default=inherited)
+        return after
+
+
+def _as_told(
+    span: OpenSpan, numbers: Mapping[int, int], after: int, clean: Callable[[object], Any], *, content: bool
+) -> Span:
+    """The span as a value; a model's without what was said, where the wire tells that."""
+    parent = _shown_at(span.parent, numbers)
+    assert span.kind is not None
+    attributes = {name: plain(value) for name, value in span.attributes.items() if name != _OBJECT}
+    return Span(
+        number=numbers[id(span)],
+        kind=span.kind,
+        name=str(clean(plain(span.name))),
+        parent=None if parent is None else numbers[id(parent)],
+        origin=span.origin,
+        after=after,
+        input=clean(plain(span.input)) if content else None,
+        output=clean(plain(span.output)) if content else None,
+        error=None if span.error is None else str(clean(plain(span.error))),
+        started=round(span.started, 4),
+        seconds=None if span.ended is None else round(span.ended - span.started, 4),
+        attributes=clean(attributes),
+    )
+
+
+def _shown_at(span: OpenSpan | None, numbers: Mapping[int, int]) -> OpenSpan | None:
+    """The innermost of this span and those around it that has a number."""
+    while span is not None and id(span) not in numbers:
+        span = span.parent
+    return span
+
+
+def timed_as(spans: Sequence[Span], recorded: Sequence[Span]) -> tuple[Span, ...]:
+    """The spans of a replay with the times of those that were recorded at the same place; None for what is new."""
+    times = dict(_places(recorded))
+    return tuple(
+        replace(span, started=then.started, seconds=then.seconds)
+        if (then := times.get(place)) is not None
+        else replace(span, started=None, seconds=None if span.seconds is None else 0.0)
+        for place, span in _places(spans)
+    )
+
+
+def _places(spans: Sequence[Span]) -> Iterator[tuple[tuple[object, ...], Span]]:
+    """Each span with where it stands: what it is called, inside what, and the how manyth of these it is."""
+    places: dict[int | None, tuple[object, ...]] = {None: ()}
+    counts: Counter[tuple[object, ...]] = Counter()
+    for span in spans:
+        path = (*places.get(span.parent, ()), span.kind, span.name)
+        counts[path] += 1
+        places[span.number] = place = (*path, counts[path])
+        yield place, span
