@@ -12,6 +12,8 @@ from typing import Any
 from pytest_agentops.trace import ModelCall, ResponseText, Span, ToolCall, Usage
 
 TOOL_CALL_ID = "gen_ai.tool.call.id"
+TOOL_NAME = "gen_ai.tool.name"
+"""The tool that a handoff is asked for with."""
 RESPONSE_ID = "gen_ai.response.id"
 STATUS = "agentops.tool.status"
 """`denied` or `pending`, where a framework tells that a tool was not run."""
@@ -30,7 +32,7 @@ def woven(calls: Sequence[ModelCall], spans: Sequence[Span]) -> Woven:
 
     A model call belongs to the innermost span that it was asked in. A span of a tool is the tool call that has its id,
     else the first one of its name and arguments that was asked for before it began; where there is none, the program
-    ran the tool on its own. Tools that run inside a tool are part of that one's work.
+    ran the tool on its own. A handoff answers the call that asked for it. Tools that run inside a tool are part of that one's work.
     """
     if not spans:
         return Woven(
@@ -129,11 +131,12 @@ def _with_tools(calls: Sequence[ModelCall], tree: _Tree) -> tuple[list[ModelCall
     joined: dict[tuple[int, int], Span] = {}
     own: list[Span] = []
     for span in sorted(tree.spans.values(), key=lambda span: (span.after, span.number)):
-        if span.kind != "tool" or any(around.kind == "tool" for around in tree.around(span.parent)):
+        if span.kind not in ("tool", "handoff") or any(around.kind == "tool" for around in tree.around(span.parent)):
             continue
         place = next(iter(_partners(span, waiting, calls, tree)), None)
         if place is None:
-            own.append(span)
+            if span.kind == "tool" and STATUS not in span.attributes:  # One that was held back did not run.
+                own.append(span)
         else:
             waiting.remove(place)
             joined[place] = span
@@ -165,7 +168,7 @@ def _partners(
             continue  # It was asked for after the tool had begun.
         if wanted is not None and each.id == wanted:
             found.append(((False, False, False), (index, at)))
-        elif each.name == span.name and (wanted is None or not each.id):
+        elif each.name == span.attributes.get(TOOL_NAME, span.name) and (wanted is None or not each.id):
             found.append(((True, each.arguments != span.input, call.agent != agent), (index, at)))
     return [place for _, place in sorted(found)]
 
@@ -176,7 +179,8 @@ def _inside(span: Span, tree: _Tree) -> Iterator[Span]:
 
 def _told_of(call: ToolCall, span: Span) -> ToolCall:
     told = replace(call, seconds=span.seconds, span=span.number)
-    if (status := span.attributes.get(STATUS)) in ("denied", "pending"):
+    status = span.attributes.get(STATUS)
+    if status == "denied" or (status == "pending" and call.status == "unanswered"):
         return replace(told, status=status)
     if span.error is not None:
         return replace(told, status="error", result=call.result if call.status != "unanswered" else span.error)

@@ -750,7 +750,7 @@ class Trace(Reading):
     @property
     def captured(self) -> bool:
         """Whether there is any evidence to judge."""
-        return bool(self.model_calls or self.program_calls) or self.exchanges > 0
+        return bool(self.model_calls or self.program_calls or self.spans) or self.exchanges > 0
 
     @property
     def duration(self) -> float:

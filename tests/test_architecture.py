@@ -96,6 +96,7 @@ WEIGHT = {
     "rapidfuzz": {"expect", "lint"},
     "referencing": {"expect"},
     "rich": {"cli"},
+    "smolagents": {"frameworks"},
     "tomlkit": {"versions"},
     "tornado": {"stubs"},
     "vcr": {"tape"},

@@ -28,11 +28,12 @@ class Framework(Protocol):
 
 _ROOMS = {
     "agents.tracing": "openai_agents",
-    "langchain_core.callbacks.base": "langchain",
+    "langchain_core.runnables.base": "langchain",
     "opentelemetry.trace": "opentelemetry",
-    "pydantic_ai.agent": "pydantic_ai",
+    "pydantic_ai": "pydantic_ai",
+    "smolagents": "smolagents",
 }
-"""Which file here listens to what, by the module that is there when it can be listened to."""
+"""Which file here listens to what, by the module after whose import everything is there that it needs."""
 
 _here: list[Here] = []
 

@@ -107,8 +107,9 @@ class _Handler(BaseCallbackHandler):
             return
         message = getattr(generation, "message", None)
         told = getattr(message, "response_metadata", None) or {}
-        if (id_ := told.get("id") or getattr(message, "id", None)) is not None:
-            opened.attributes[RESPONSE_ID] = str(id_)
+        id_ = str(told.get("id") or getattr(message, "id", None) or "")
+        if id_ and not id_.startswith(("lc_run-", "run-")):  # Those are LangChain's own, made anew for each run.
+            opened.attributes[RESPONSE_ID] = id_
         for side, count in (getattr(message, "usage_metadata", None) or {}).items():
             if side in ("input_tokens", "output_tokens"):
                 opened.attributes[f"gen_ai.usage.{side}"] = count

@@ -7,8 +7,11 @@ added itself, and not to the one that uploads them to the vendor.
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial, wraps
 from typing import Any
 
 import agents.tracing as sdk
@@ -16,8 +19,9 @@ from agents.tracing import setup
 from agents.tracing.processors import BackendSpanExporter
 from agents.tracing.provider import DefaultTraceProvider
 
+from pytest_agentops.arrivals import awaited
 from pytest_agentops.spans import Keeper, OpenSpan
-from pytest_agentops.structure import RESPONSE_ID
+from pytest_agentops.structure import RESPONSE_ID, STATUS, TOOL_CALL_ID, TOOL_NAME
 
 
 @contextmanager
@@ -25,12 +29,32 @@ def watched(keeper: Callable[[], Keeper | None]) -> Iterator[Callable[[], OpenSp
     """Take the place of the trace provider."""
     listener = _Listener(keeper)
     before = setup.GLOBAL_TRACE_PROVIDER
-    # Assigned and not set: setting one makes the SDK shut it down when Python ends.
-    setup.GLOBAL_TRACE_PROVIDER = _Provider(listener, before)
-    try:
+    with ExitStack() as patches:
+        patches.callback(setattr, setup, "GLOBAL_TRACE_PROVIDER", before)
+        # Assigned and not set: setting one makes the SDK shut it down when Python ends.
+        setup.GLOBAL_TRACE_PROVIDER = _Provider(listener, before)
+        for module, kind, method, heard in (
+            ("agents.items", "ToolApprovalItem", "__post_init__", listener.asked),
+            ("agents.run_state", "RunState", "approve", listener.allowed),
+            ("agents.run_state", "RunState", "reject", listener.refused),
+        ):
+            # Approvals are no spans, and those modules come after tracing.
+            patches.enter_context(awaited([module], partial(_hear, patches, kind, method, heard)))
         yield listener.here
-    finally:
-        setup.GLOBAL_TRACE_PROVIDER = before
+
+
+def _hear(patches: ExitStack, kind: str, method: str, heard: Callable[..., None], module: str) -> None:
+    holder = getattr(sys.modules[module], kind)
+    original = holder.__dict__[method]
+
+    @wraps(original)
+    def listened(self: Any, *args: Any, **kwargs: Any) -> Any:
+        found = original(self, *args, **kwargs)
+        heard(self, *args, *kwargs.values())
+        return found
+
+    setattr(holder, method, listened)
+    patches.callback(setattr, holder, method, original)
 
 
 class _Provider(DefaultTraceProvider):
@@ -68,6 +92,28 @@ class _Listener(sdk.TracingProcessor):
     def __init__(self, keeper: Callable[[], Keeper | None]) -> None:
         self._keeper = keeper
         self._spans: dict[str, tuple[OpenSpan, Keeper]] = {}
+        self._waiting: dict[str, OpenSpan] = {}
+        self._allowed: set[str] = set()
+
+    # What a person has to allow: the SDK opens a span for the tool, and closes it when it sees that.
+
+    def asked(self, item: Any) -> None:
+        """Somebody has to allow this call."""
+        opened, id_ = self.here(), _call_id(item)
+        if opened is not None and opened.kind == "tool" and id_ not in self._allowed:
+            opened.attributes |= {TOOL_CALL_ID: id_, STATUS: "pending"}
+            self._waiting[id_] = opened
+
+    def allowed(self, _state: Any, item: Any, *_rest: Any) -> None:
+        """It may run, which it does in a span of its own."""
+        self._allowed.add(_call_id(item))
+        if (opened := self._waiting.pop(_call_id(item), None)) is not None:
+            opened.kind = None
+
+    def refused(self, _state: Any, item: Any, *_rest: Any) -> None:
+        """It may not."""
+        if (opened := self._waiting.pop(_call_id(item), None)) is not None:
+            opened.attributes[STATUS] = "denied"
 
     def here(self) -> OpenSpan | None:
         current = sdk.get_current_span()
@@ -92,7 +138,8 @@ class _Listener(sdk.TracingProcessor):
         opened, kept = self._spans.get(span.span_id, (None, None))
         if opened is None or kept is None:
             return
-        opened.kind, opened.name = _kind(span.span_data)
+        if opened.kind is not None:  # None: it was held back, and ran in another one.
+            opened.kind, opened.name = _kind(span.span_data)
         _read(span.span_data, opened)
         if span.error is not None:
             opened.error = str(span.error.get("message") or span.error)
@@ -103,6 +150,11 @@ class _Listener(sdk.TracingProcessor):
 
     def force_flush(self) -> None:
         """Nothing is held back."""
+
+
+def _call_id(item: Any) -> str:
+    raw = item.raw_item
+    return str(raw.get("call_id") if isinstance(raw, dict) else getattr(raw, "call_id", None))
 
 
 _KINDS = {
@@ -129,6 +181,10 @@ def _read(data: Any, opened: OpenSpan) -> None:
     match data.type:
         case "function":
             opened.input, opened.output = _arguments(data.input), data.output
+            if data.output is not None:  # Whether it may run is looked into for every tool.
+                opened.attributes.pop(STATUS, None)
+        case "handoff":
+            opened.attributes[TOOL_NAME] = re.sub(r"[^a-zA-Z0-9_]", "_", f"transfer_to_{data.to_agent}").lower()
         case "agent":
             opened.attributes |= {
                 name: value for name in ("handoffs", "tools", "output_type") if (value := getattr(data, name, None))

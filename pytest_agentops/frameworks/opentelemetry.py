@@ -188,7 +188,7 @@ def _classify(opened: OpenSpan, name: str, said: Mapping[str, Any]) -> None:
         or _TRACELOOP.get(str(said.get("traceloop.span.kind") or ""))
         or ("model" if "llm.request.type" in said or "gen_ai.request.model" in said else None)
     )
-    opened.kind = kind
+    opened.kind = None if said.get("gen_ai.tool.name") == "(merged tools)" else kind  # google-adk groups several so.
     first, _, rest = name.partition(" ")
     bare = rest if rest and first in _OPERATIONS else name
     names: tuple[str, ...]
