@@ -32,7 +32,8 @@ def woven(calls: Sequence[ModelCall], spans: Sequence[Span]) -> Woven:
 
     A model call belongs to the innermost span that it was asked in. A span of a tool is the tool call that has its id,
     else the first one of its name and arguments that was asked for before it began; where there is none, the program
-    ran the tool on its own. A handoff answers the call that asked for it. Tools that run inside a tool are part of that one's work.
+    ran the tool on its own. A handoff answers the call that asked for it. Tools that run inside a tool are part of
+    that one's work.
     """
     if not spans:
         return Woven(

@@ -18,6 +18,7 @@ import agents.tracing as sdk
 from agents.tracing import setup
 from agents.tracing.processors import BackendSpanExporter
 from agents.tracing.provider import DefaultTraceProvider
+from agents.tracing.spans import NoOpSpan, SpanImpl
 
 from pytest_agentops.arrivals import awaited
 from pytest_agentops.spans import Keeper, OpenSpan
@@ -77,8 +78,20 @@ class _Provider(DefaultTraceProvider):
     def create_trace(self, *args: Any, **kwargs: Any) -> Any:
         return super().create_trace(*args, **{**kwargs, "disabled": False})
 
-    def create_span(self, *args: Any, **kwargs: Any) -> Any:
-        return super().create_span(*args, **{**kwargs, "disabled": False})
+    def create_span(self, span_data: Any, *args: Any, **kwargs: Any) -> Any:
+        span = super().create_span(span_data, *args, **{**kwargs, "disabled": False})
+        if not isinstance(span, NoOpSpan):
+            return span
+        # A run that is not to be traced begins with a span outside of any trace, which hides all those inside it.
+        around = self.get_current_span()
+        return SpanImpl(
+            trace_id=self.gen_trace_id(),
+            span_id=self.gen_span_id(),
+            parent_id=around.span_id if around is not None else None,
+            processor=self._multi_processor,
+            span_data=span_data,
+            tracing_api_key=None,
+        )
 
 
 def _uploads(processor: object) -> bool:
@@ -173,6 +186,8 @@ def _kind(data: Any) -> tuple[Any, str]:
     """What it is, None for what only groups others, and its name."""
     if data.type == "handoff":
         return "handoff", f"{data.from_agent} -> {data.to_agent}"
+    if data.type == "custom" and data.name == "Agent run" and not data.data:
+        return None, data.name  # What the SDK hides a caller's span behind.
     name = getattr(data, "name", None) or getattr(data, "model", None) or getattr(data, "server", None) or data.type
     return _KINDS.get(data.type), str(name)
 
