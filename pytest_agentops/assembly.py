@@ -16,11 +16,12 @@ from pytest_agentops.wire import (
     cohere_chat,
     gemini,
     openai_chat,
+    openai_realtime,
     openai_responses,
 )
 
 FORMATS: tuple[Format, ...] = (
-    openai_chat, openai_responses, anthropic_messages, gemini, bedrock_converse, cohere_chat
+    openai_chat, openai_responses, openai_realtime, anthropic_messages, gemini, bedrock_converse, cohere_chat
 )  # fmt: skip
 """Every format that is understood, asked in this order."""
 
@@ -40,8 +41,7 @@ def trace_of(
     calls: list[_Call] = []
     failed: list[_Call] = []
     unknown: list[Finding] = []
-    for exchange in ordered:
-        reader = next((reader for reader in FORMATS if reader.reads(exchange.request)), None)
+    for reader, exchange in _read(ordered):
         if reader is None:
             unknown.append(_unknown(exchange))
             continue
@@ -64,6 +64,14 @@ def trace_of(
         exchanges=len(ordered),
         seconds=_seconds(ordered),
     )
+
+
+def _read(exchanges: Sequence[Exchange]) -> Iterator[tuple[Format | None, Exchange]]:
+    """The exchanges, each with who reads it; a WebSocket in its parts where its format has several calls on one."""
+    for exchange in exchanges:
+        reader = next((reader for reader in FORMATS if reader.reads(exchange.request)), None)
+        parts = getattr(reader, "parts", None)
+        yield from ((reader, part) for part in (parts(exchange) if parts is not None else (exchange,)))
 
 
 def judgements(exchanges: Sequence[Exchange], *, recorded: datetime | None = None) -> tuple[ModelCall, ...]:

@@ -15,7 +15,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
@@ -34,6 +34,7 @@ from pytest_agentops.exchange import (
     Timing,
     without_content_encoding,
 )
+from pytest_agentops.frames import Frame, frames_of
 from pytest_agentops.guard import Guarded
 from pytest_agentops.redaction import Redactor
 from pytest_agentops.trace import Finding, ModelCall, Reading, Render, ResponseText, Source, Trace, Trajectory
@@ -60,6 +61,13 @@ class Player(Protocol):
 
         Raises:
             CassetteMiss: there is no answer, and nothing may go live.
+        """
+
+    def hear(self, exchange: Exchange, recorded: Frame | None, said: Frame) -> None:
+        """The client said this on a replayed WebSocket where `recorded` is what it had said; None for nothing.
+
+        Raises:
+            CassetteMiss: it is something else.
         """
 
     def ran_out(self, exchange: Exchange) -> Exception:
@@ -120,6 +128,8 @@ class Recording:
         self._live: set[int] = set()
         self._judged: set[int] = set()
         self._unfinished: dict[int, Callable[[], None]] = {}
+        self._growing: dict[int, Exchange] = {}
+        """What has been written down of WebSockets that are still open."""
         self._learned = self._redactor.learned
         self._lock = threading.RLock()
 
@@ -237,19 +247,49 @@ class Recording:
         exchange = Exchange(
             ticket.number, ticket.request, response, failure, timing, ticket.prompts, ticket.number in self._judged
         )
+        if exchange.is_websocket and not exchange.judge:
+            exchange = self._told(exchange, frames_of(exchange.response.body if exchange.response else b""))
         with self._lock:
             self._unfinished.pop(ticket.number, None)
+            self._growing.pop(ticket.number, None)
             self._keep(exchange, ticket.parts)
-            if self._notes is not None and not self.closed:
-                if self._forget():
-                    self._notes.rewrite(
-                        [
-                            *self.renders,
-                            *(self._exchanges[number] for number in sorted(self._live & set(self._exchanges))),
-                        ]
-                    )
-                else:
-                    self._notes.note(exchange)
+            self._write_down(exchange)
+
+    def _write_down(self, exchange: Exchange) -> None:
+        if self._notes is None or self.closed:
+            return
+        if self._forget():
+            noted = {number: each for number, each in self._exchanges.items() if number in self._live} | self._growing
+            self._notes.rewrite([*self.renders, *(noted[number] for number in sorted(noted))])
+        else:
+            self._notes.note(exchange)
+
+    def so_far(self, ticket: Ticket, response: Response) -> None:
+        """Write down what has been said on a WebSocket that stays open, in case this process does not live on."""
+        timing = Timing(round(ticket.started, 4), round(self.now() - ticket.started, 4))
+        exchange = Exchange(ticket.number, ticket.request, self._redactor.response(response), timing=timing)
+        with self._lock:
+            self._growing[ticket.number] = exchange
+            self._write_down(exchange)
+
+    def hear(self, exchange: Exchange, recorded: Frame | None, said: Frame) -> None:
+        """The client said this on a replayed WebSocket where `recorded` is what it had said; None for nothing.
+
+        Raises:
+            CassetteMiss: it is something else.
+        """
+        assert self._tape is not None
+        said = self._redactor.frame(said)
+        self._tape.hear(exchange, recorded, said)
+        with self._lock:
+            if self._renders and not exchange.judge and (kept := self._exchanges.get(exchange.number)) is not None:
+                self._exchanges[exchange.number] = self._told(kept, [said])
+
+    def _told(self, exchange: Exchange, frames: Iterable[Frame]) -> Exchange:
+        """The WebSocket with the prompts that its client's frames carry."""
+        said = "\0".join(text for frame in frames if frame.sender == "client" for text in _strings(frame.json))
+        carried = {*exchange.prompts, *self._carried_by(said)}
+        return replace(exchange, prompts=tuple(sorted(carried)))
 
     def ran_out(self, exchange: Exchange) -> Exception:
         """What to raise where a reader wants more of a stream than the one who was recorded had read."""
@@ -272,9 +312,12 @@ class Recording:
         if self._redactor.learned == self._learned:
             return False
         self._learned = self._redactor.learned
-        before = dict(self._exchanges)
-        self._exchanges = {number: self._redactor.exchange(exchange) for number, exchange in before.items()}
-        return any(self._exchanges[number] != exchange for number, exchange in before.items())
+        before = self._exchanges, self._growing
+        self._exchanges, self._growing = (
+            {number: self._redactor.exchange(exchange) for number, exchange in exchanges.items()}
+            for exchanges in before
+        )
+        return before != (self._exchanges, self._growing)
 
     def _goes_live(self) -> None:
         """From here on, times go on after what was replayed, and prices are today's."""
@@ -331,7 +374,9 @@ class Recording:
     def _carried(self, request: Request) -> tuple[int, ...]:
         if not self._renders:
             return ()
-        sent = "\0".join(_strings(request.json))
+        return self._carried_by("\0".join(_strings(request.json)))
+
+    def _carried_by(self, sent: str) -> tuple[int, ...]:
         return tuple(
             index
             for index, rendered in enumerate(self._renders)

@@ -24,6 +24,7 @@ from pytest_agentops.errors import (
     StrayRequest,
 )
 from pytest_agentops.exchange import Exchange, Request
+from pytest_agentops.frames import Frame, frames_of
 from pytest_agentops.guard import Hosts, Refusal, protecting
 from pytest_agentops.journal import Journal, ignored_by_git
 from pytest_agentops.matching import Cause, Key, Renaming, causes, nearest, request_key, without
@@ -56,6 +57,8 @@ class Miss:
     """JSON paths that do not count."""
     ran_out: Exchange | None = None
     """The recorded exchange whose stream was read on beyond where its first reader had left it."""
+    websocket: Exchange | None = None
+    """The recorded WebSocket on which the client said something else; `request` is that, and `nearest` what it was."""
     revised: tuple[Revised, ...] = ()
     """The prompts that were recorded in another state than the one they have now."""
 
@@ -129,6 +132,8 @@ class Cassette:
         self._answers = _Answers(tape.exchanges, self._ignore)
         self._spare = _Answers(spare.exchanges if spare else (), self._ignore)
         self._diverged = False
+        self._unsaid: dict[int, int] = {}
+        """How many recorded frames of the client wait to be said, by the numbers of the WebSockets that were opened."""
 
     @property
     def recorded(self) -> datetime | None:
@@ -137,13 +142,14 @@ class Cassette:
 
     @property
     def unplayed(self) -> tuple[Exchange, ...]:
-        """The recorded exchanges that nobody has asked for yet."""
-        return self._answers.unplayed
+        """The recorded exchanges that nobody has asked for yet, and WebSockets whose client has not said all yet."""
+        asked_for = (each for each in self.tape.exchanges if self._unsaid.get(each.number))
+        return tuple(sorted((*self._answers.unplayed, *asked_for), key=lambda exchange: exchange.number))
 
     @property
     def left(self) -> tuple[Exchange, ...]:
         """The exchanges of the draft that nobody has asked for yet."""
-        return self._spare.unplayed
+        return tuple(exchange for exchange in self._spare.unplayed if not exchange.is_websocket)
 
     def play(self, request: Request) -> Exchange | None:
         """The recorded exchange that answers this redacted request, spelled as recorded; None where it may go live.
@@ -155,9 +161,15 @@ class Cassette:
         """
         key = request_key(request, self._ignore)
         with self._lock:
+            if request.is_handshake and not self.strict:
+                # One that turned out otherwise in its middle could go live no more.
+                self._diverged = True
+                return None
             if not self._diverged:
                 exchange = self._answers.take(key, request)
                 if exchange is not None:
+                    if exchange.is_websocket:
+                        self._unsaid[exchange.number] = _said_by_client(exchange)
                     return exchange
                 if self.strict:
                     miss = self._miss(request, used_up=self._answers.knows(key))
@@ -165,6 +177,26 @@ class Cassette:
                     raise miss.error()
                 self._diverged = True
             return self._spare.take(key, request)
+
+    def hear(self, exchange: Exchange, recorded: Frame | None, said: Frame) -> None:
+        """The client said this on a replayed WebSocket where `recorded` is what it had said; None for nothing.
+
+        Raises:
+            CassetteMiss: it is something else.
+        """
+        asked, was = (_as_request(exchange, frame) if frame is not None else None for frame in (said, recorded))
+        assert asked is not None
+        with self._lock:
+            if was is not None and self._answers.same(request_key(asked, self._ignore), request_key(was, self._ignore)):
+                self._unsaid[exchange.number] -= 1
+                return
+            miss = replace(
+                self._miss(asked, used_up=False),
+                nearest=replace(exchange, request=was) if was is not None else None,
+                websocket=exchange,
+            )
+            self.misses.append(miss)
+        raise miss.error()
 
     def ran_out(self, exchange: Exchange) -> CassetteMiss:
         """The miss of a reader who wants more of a stream than the one who was recorded had read."""
@@ -209,6 +241,13 @@ class _Answers:
     def knows(self, key: Key) -> bool:
         return key.digest in self._waiting
 
+    def same(self, asked: Key, recorded: Key) -> bool:
+        """Whether these two are the same, with secrets that can be the same ones."""
+        if asked.digest != recorded.digest or (asked.names and not self._renaming.fits(asked, recorded)):
+            return False
+        self._renaming.learn(asked, recorded)
+        return True
+
     def take(self, key: Key, request: Request) -> Exchange | None:
         """The first waiting answer to this request; it carries the request as this run asks it."""
         waiting = self._waiting.get(key.digest, ())
@@ -220,6 +259,17 @@ class _Answers:
                 # It differs from the recorded one in what the key leaves out.
                 return replace(exchange, request=self._renaming.spelled(request))
         return None
+
+
+def _as_request(exchange: Exchange, frame: Frame) -> Request:
+    """A frame as the request that it is to who compares requests; where it went has been compared already."""
+    location = exchange.request.location
+    return Request("SEND", f"{location.scheme}://{location.netloc}", body=frame.data)
+
+
+def _said_by_client(exchange: Exchange) -> int:
+    frames = frames_of(exchange.response.body if exchange.response is not None else b"")
+    return sum(frame.sender == "client" and frame.kind != "close" for frame in frames)
 
 
 # --- one run ---------------------------------------------------------------------------------------------------------

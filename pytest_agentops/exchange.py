@@ -48,6 +48,11 @@ class Request:
         """The body as JSON, or None when it is not JSON."""
         return parse_json(self.body)
 
+    @property
+    def is_handshake(self) -> bool:
+        """Whether this opens a WebSocket."""
+        return self.url.startswith(("ws://", "wss://"))
+
 
 @dataclass(frozen=True)
 class Response:
@@ -128,6 +133,11 @@ class Exchange:
     """Which renders of the recording this request carries, as indexes."""
     judge: bool = False
     """Whether an expectation asked this, to judge the run: it is kept with the run and is no part of it."""
+
+    @property
+    def is_websocket(self) -> bool:
+        """Whether this is a WebSocket that was opened: the body of the response is then what both sides said."""
+        return self.request.is_handshake and self.response is not None and self.response.status == 101
 
     @property
     def failed(self) -> bool:

@@ -16,6 +16,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, Literal, Protocol
 
 from pytest_agentops.exchange import Exchange, Failure, Request, Response, header, headers_from
+from pytest_agentops.frames import Frame
 
 Pace = Literal["none", "recorded"]
 """Whether a replayed answer comes at once, or takes the time it took: each event of a stream at its own."""
@@ -51,6 +52,16 @@ class Listener(Protocol):
         events: tuple[float, ...] = (),
     ) -> None:
         """Keep what became of a request that went live."""
+
+    def so_far(self, ticket: Ticket, response: Response) -> None:
+        """Write down what has been said on a WebSocket that stays open, in case this process does not live on."""
+
+    def hear(self, exchange: Exchange, recorded: Frame | None, said: Frame) -> None:
+        """The client said this on a replayed WebSocket where `recorded` is what it had said; None for nothing.
+
+        Raises:
+            CassetteMiss: it is something else.
+        """
 
     def now(self) -> float:
         """Seconds since the recording began."""
@@ -251,6 +262,12 @@ class Reader:
             self._first = moment
         self._chunks.append(chunk)
         self._moments.append(moment)
+
+    def note(self) -> None:
+        """Let what has been read so far be written down."""
+        if not self._done:
+            response = Response(self._status, self._reason, self._headers, b"".join(self._chunks), complete=False)
+            self._recording.so_far(self._ticket, response)
 
     def finish(self, *, complete: bool = False, failure: Failure | None = None) -> None:
         """Keep the response; only the first call counts."""
