@@ -35,7 +35,7 @@ from pytest_agentops.exchange import (
     without_content_encoding,
 )
 from pytest_agentops.frames import Frame, frames_of
-from pytest_agentops.guard import Guarded
+from pytest_agentops.guard import Guarded, Hosts, refuse
 from pytest_agentops.redaction import Redactor
 from pytest_agentops.trace import Finding, ModelCall, Reading, Render, ResponseText, Source, Trace, Trajectory
 from pytest_agentops.transports import Pace, Ticket
@@ -108,6 +108,8 @@ class Recording:
         """Why a request was stopped; no other goes live after it."""
         self.guarded: Guarded | None = None
         """What nothing may leave meanwhile; None where it may go live."""
+        self.hosts = Hosts()
+        """What may be reached even through clients that cannot be recorded, where it is named."""
         self.recorded = (tape.recorded if tape is not None else None) or datetime.now(UTC).replace(microsecond=0)
         """When the exchanges happened; on replay, when they were recorded."""
         self.closed = False
@@ -284,6 +286,22 @@ class Recording:
         with self._lock:
             if self._renders and not exchange.judge and (kept := self._exchanges.get(exchange.number)) is not None:
                 self._exchanges[exchange.number] = self._told(kept, [said])
+
+    def meet(self, client: str, target: str, instead: str) -> None:
+        """A call is made through a client that can be neither recorded nor replayed; `instead` says what could be.
+
+        Raises:
+            LiveCallRefused: nothing may go live, and `allow_hosts` does not name where it goes.
+        """
+        if self.hosts.names(target):
+            return
+        if self.guarded is not None:
+            refuse(self.guarded, client, target, instead)
+        message = f"{client} called {target}, which was seen and not recorded; a replay refuses it: {instead}"
+        finding = Finding("unrecorded", message)
+        with self._lock:
+            if finding not in self.findings:
+                self.findings.append(finding)
 
     def _told(self, exchange: Exchange, frames: Iterable[Frame]) -> Exchange:
         """The WebSocket with the prompts that its client's frames carry."""

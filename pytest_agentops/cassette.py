@@ -351,6 +351,7 @@ class Session:
         )
         self._guarded = _Guarded(name, self._equipment.root, self._equipment.hosts, self._equipment.late)
         self.recording.guarded = self._guarded if self.replays else None
+        self.recording.hosts = self._equipment.hosts
         self._teardown: int | None = None
 
     @property

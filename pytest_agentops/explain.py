@@ -727,7 +727,10 @@ def refusal_lines(refusal: Refusal) -> Iterator[str]:
         yield f"  test      {refusal.test}"
     if refusal.place:
         yield f"  line      {refusal.place}"
-    if refusal.child:
+    if refusal.instead:
+        yield f"  how       through {refusal.client}, which can be neither recorded nor replayed"
+        yield f"  instead   {refusal.instead}"
+    elif refusal.child:
         yield "  how       through a child process or libcurl, which can be neither recorded nor replayed"
     else:
         yield "  how       past the clients that are recorded and replayed"

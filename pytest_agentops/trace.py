@@ -301,7 +301,7 @@ class Finding:
 
     kind: Literal[
         "unanswered", "malformed", "cut_off", "refused", "unknown_endpoint", "no_response", "no_usage", "failed",
-        "child_process", "unoffered",
+        "child_process", "unoffered", "unrecorded",
     ]  # fmt: skip
     message: str
     exchange: int | None = None

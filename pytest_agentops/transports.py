@@ -63,6 +63,13 @@ class Listener(Protocol):
             CassetteMiss: it is something else.
         """
 
+    def meet(self, client: str, target: str, instead: str) -> None:
+        """A call is made through a client that can be neither recorded nor replayed; `instead` says what could be.
+
+        Raises:
+            LiveCallRefused: nothing may go live.
+        """
+
     def now(self) -> float:
         """Seconds since the recording began."""
 
