@@ -104,6 +104,8 @@ class Recording:
         """A paused recording owns only what its own tasks and threads do."""
         self.limit: Callable[[Recording], None] | None = None
         """Asked before each request of the run that would go live; it raises an `AgentopsError` to stop it."""
+        self.revision = 0
+        """How often something that was known already has come to be known better."""
         self.overrun: AgentopsError | None = None
         """Why a request was stopped; no other goes live after it."""
         self.guarded: Guarded | None = None
@@ -286,6 +288,7 @@ class Recording:
         with self._lock:
             if self._renders and not exchange.judge and (kept := self._exchanges.get(exchange.number)) is not None:
                 self._exchanges[exchange.number] = self._told(kept, [said])
+                self.revision += 1
 
     def meet(self, client: str, target: str, instead: str) -> None:
         """A call is made through a client that can be neither recorded nor replayed; `instead` says what could be.
@@ -414,7 +417,8 @@ class AgentTrace(Reading):
 
     def freeze(self) -> Trace:
         """The trace of what has happened so far, as a value that stays as it is."""
-        count = len(self._recording.exchanges) + len(self._recording.renders) + len(self._recording.findings)
+        recording = self._recording
+        count = len(recording.exchanges) + len(recording.renders) + len(recording.findings) + recording.revision
         if self._frozen is None or self._frozen[0] != count:
             self._frozen = (count, self._recording.freeze(self._part))
         return self._frozen[1]

@@ -62,7 +62,9 @@ def _for_asyncio(owner: Owner, original: Callable[..., Any]) -> Callable[..., An
         recording = owner()
         if recording is None:
             return await original(self)
-        sent = recording.send(_handshake(self.uri, self.additional_headers))
+        # Before its version 15, the library kept them among what it hands on.
+        headers = self.additional_headers if hasattr(self, "additional_headers") else self.handshake_args[0]
+        sent = recording.send(_handshake(self.uri, headers))
         if isinstance(sent, Exchange):
             return await _replayed_for_asyncio(self, sent, recording)
         flight = Flight(recording, sent)
