@@ -38,7 +38,7 @@ from pytest_agentops.frames import Frame, frames_of
 from pytest_agentops.guard import Guarded, Hosts, refuse
 from pytest_agentops.redaction import Redactor
 from pytest_agentops.trace import Finding, ModelCall, Reading, Render, ResponseText, Source, Trace, Trajectory
-from pytest_agentops.transports import Pace, Ticket
+from pytest_agentops.transports import Pace, Talk, Ticket
 
 _current: ContextVar[Recording | None] = ContextVar("agentops_recording", default=None)
 _parts: ContextVar[tuple[int, ...]] = ContextVar("agentops_parts", default=())
@@ -63,11 +63,14 @@ class Player(Protocol):
             CassetteMiss: there is no answer, and nothing may go live.
         """
 
-    def hear(self, exchange: Exchange, recorded: Frame | None, said: Frame) -> None:
-        """The client said this on a replayed WebSocket where `recorded` is what it had said; None for nothing.
+    def talk(self, exchange: Exchange) -> Talk:
+        """A connection was opened that replays this WebSocket."""
+
+    def hear(self, talk: Talk, said: Frame) -> None:
+        """The client said this on a replayed WebSocket.
 
         Raises:
-            CassetteMiss: it is something else.
+            CassetteMiss: it is something else than it had said, or more.
         """
 
     def ran_out(self, exchange: Exchange) -> Exception:
@@ -132,6 +135,7 @@ class Recording:
         self._live: set[int] = set()
         self._judged: set[int] = set()
         self._unfinished: dict[int, Callable[[], None]] = {}
+        self._talks: list[Talk] = []
         self._growing: dict[int, Exchange] = {}
         """What has been written down of WebSockets that are still open."""
         self._learned = self._redactor.learned
@@ -276,19 +280,32 @@ class Recording:
             self._growing[ticket.number] = exchange
             self._write_down(exchange)
 
-    def hear(self, exchange: Exchange, recorded: Frame | None, said: Frame) -> None:
-        """The client said this on a replayed WebSocket where `recorded` is what it had said; None for nothing.
+    def talk(self, exchange: Exchange) -> Talk:
+        """A connection was opened that replays this WebSocket."""
+        assert self._tape is not None
+        talk = self._tape.talk(exchange)
+        with self._lock:
+            self._talks.append(talk)
+        return talk
+
+    def hear(self, talk: Talk, said: Frame) -> None:
+        """The client said this on a replayed WebSocket.
 
         Raises:
-            CassetteMiss: it is something else.
+            CassetteMiss: it is something else than it had said, or more.
         """
         assert self._tape is not None
         said = self._redactor.frame(said)
-        self._tape.hear(exchange, recorded, said)
         with self._lock:
-            if self._renders and not exchange.judge and (kept := self._exchanges.get(exchange.number)) is not None:
-                self._exchanges[exchange.number] = self._told(kept, [said])
-                self.revision += 1
+            before = talk.exchange
+            self._tape.hear(talk, said)
+            if talk.exchange is before and not self._renders:
+                return
+            if before.number not in {each.exchange.number for each in self._talks}:
+                self._exchanges.pop(before.number, None)
+            exchange = talk.exchange
+            self._keep(exchange if exchange.judge else self._told(exchange, talk.said), parts_here())
+            self.revision += 1
 
     def meet(self, client: str, target: str, instead: str) -> None:
         """A call is made through a client that can be neither recorded nor replayed; `instead` says what could be.

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 from pytest_agentops.capture import Recording, foreground, guarded_here, owner, watching
@@ -32,7 +33,7 @@ from pytest_agentops.redaction import Redactor, Rules
 from pytest_agentops.settings import RecordMode
 from pytest_agentops.tape import Outcome, Parser, Tape, load, save
 from pytest_agentops.trace import Render, Trace
-from pytest_agentops.transports import Pace
+from pytest_agentops.transports import Pace, Talk
 from pytest_agentops.volatile import Volatile, volatile_in
 
 
@@ -132,8 +133,7 @@ class Cassette:
         self._answers = _Answers(tape.exchanges, self._ignore)
         self._spare = _Answers(spare.exchanges if spare else (), self._ignore)
         self._diverged = False
-        self._unsaid: dict[int, int] = {}
-        """How many recorded frames of the client wait to be said, by the numbers of the WebSockets that were opened."""
+        self._talks: list[Talk] = []
 
     @property
     def recorded(self) -> datetime | None:
@@ -143,8 +143,8 @@ class Cassette:
     @property
     def unplayed(self) -> tuple[Exchange, ...]:
         """The recorded exchanges that nobody has asked for yet, and WebSockets whose client has not said all yet."""
-        asked_for = (each for each in self.tape.exchanges if self._unsaid.get(each.number))
-        return tuple(sorted((*self._answers.unplayed, *asked_for), key=lambda exchange: exchange.number))
+        opened = [talk.exchange for talk in self._talks if len(talk.said) < len(_said_by_client(talk.exchange))]
+        return tuple(sorted((*self._answers.unplayed, *opened), key=lambda exchange: exchange.number))
 
     @property
     def left(self) -> tuple[Exchange, ...]:
@@ -168,8 +168,6 @@ class Cassette:
             if not self._diverged:
                 exchange = self._answers.take(key, request)
                 if exchange is not None:
-                    if exchange.is_websocket:
-                        self._unsaid[exchange.number] = _said_by_client(exchange)
                     return exchange
                 if self.strict:
                     miss = self._miss(request, used_up=self._answers.knows(key))
@@ -178,25 +176,60 @@ class Cassette:
                 self._diverged = True
             return self._spare.take(key, request)
 
-    def hear(self, exchange: Exchange, recorded: Frame | None, said: Frame) -> None:
-        """The client said this on a replayed WebSocket where `recorded` is what it had said; None for nothing.
+    def talk(self, exchange: Exchange) -> Talk:
+        """A connection was opened that replays this WebSocket."""
+        talk = Talk(exchange)
+        with self._lock:
+            self._talks.append(talk)
+        return talk
+
+    def hear(self, talk: Talk, said: Frame) -> None:
+        """The client said this on a replayed WebSocket.
+
+        Where threads open several of one address, which of them is which turns out by what they say.
 
         Raises:
-            CassetteMiss: it is something else.
+            CassetteMiss: it is something else than it had said, or more.
         """
-        asked, was = (_as_request(exchange, frame) if frame is not None else None for frame in (said, recorded))
-        assert asked is not None
         with self._lock:
-            if was is not None and self._answers.same(request_key(asked, self._ignore), request_key(was, self._ignore)):
-                self._unsaid[exchange.number] -= 1
+            if self._same([said], talk.exchange, len(talk.said)) or self._change_places(talk, [*talk.said, said]):
+                talk.said.append(said)
                 return
-            miss = replace(
-                self._miss(asked, used_up=False),
-                nearest=replace(exchange, request=was) if was is not None else None,
-                websocket=exchange,
-            )
+            exchange = talk.exchange
+            recorded = _said_by_client(exchange)[len(talk.said) :]
+            nearest = replace(exchange, request=_as_request(exchange, recorded[0])) if recorded else None
+            miss = replace(self._miss(_as_request(exchange, said), used_up=False), nearest=nearest, websocket=exchange)
             self.misses.append(miss)
         raise miss.error()
+
+    def _same(self, said: Sequence[Frame], exchange: Exchange, at: int = 0) -> bool:
+        """Whether this is what the client had said there from its frame `at` on."""
+        recorded = _said_by_client(exchange)[at : at + len(said)]
+        asked, was = (
+            [request_key(_as_request(exchange, frame), self._ignore) for frame in frames] for frames in (said, recorded)
+        )
+        return self._answers.same(asked, was)
+
+    def _change_places(self, talk: Talk, said: Sequence[Frame]) -> bool:
+        """Let this go on with another recorded WebSocket of the same address, if on one all this was said."""
+        for other in self._talks:
+            if (
+                other is not talk
+                and self._alike(other.exchange, talk.exchange)
+                and self._same(said, other.exchange)
+                and self._same(other.said, talk.exchange)
+            ):
+                talk.exchange, other.exchange = other.exchange, talk.exchange
+                return True
+        for exchange in self._answers.unplayed:
+            if exchange.is_websocket and self._alike(exchange, talk.exchange) and self._same(said, exchange):
+                self._answers.instead(talk.exchange, exchange)
+                talk.exchange = replace(exchange, request=talk.exchange.request)
+                return True
+        return False
+
+    def _alike(self, one: Exchange, other: Exchange) -> bool:
+        return request_key(one.request, self._ignore).digest == request_key(other.request, self._ignore).digest
 
     def ran_out(self, exchange: Exchange) -> CassetteMiss:
         """The miss of a reader who wants more of a stream than the one who was recorded had read."""
@@ -241,12 +274,27 @@ class _Answers:
     def knows(self, key: Key) -> bool:
         return key.digest in self._waiting
 
-    def same(self, asked: Key, recorded: Key) -> bool:
-        """Whether these two are the same, with secrets that can be the same ones."""
-        if asked.digest != recorded.digest or (asked.names and not self._renaming.fits(asked, recorded)):
+    def same(self, asked: Sequence[Key], recorded: Sequence[Key]) -> bool:
+        """Whether these are the same, each with its counterpart, with secrets that can be the same ones."""
+        renaming = self._renaming.copy()
+        if len(asked) != len(recorded):
             return False
-        self._renaming.learn(asked, recorded)
+        for ours, theirs in zip(asked, recorded, strict=True):
+            if ours.digest != theirs.digest or not renaming.fits(ours, theirs):
+                return False
+            renaming.learn(ours, theirs)
+        self._renaming = renaming
         return True
+
+    def instead(self, played: Exchange, waiting: Exchange) -> None:
+        """Let the one that was given wait again, and the other one count as given; both answer the same request."""
+        self.played.symmetric_difference_update((played.number, waiting.number))
+        for queue in self._waiting.values():
+            for index, (key, exchange) in enumerate(queue):
+                if exchange.number == waiting.number:
+                    back = next(each for each in self._exchanges if each.number == played.number)
+                    queue[index] = key, back
+                    return
 
     def take(self, key: Key, request: Request) -> Exchange | None:
         """The first waiting answer to this request; it carries the request as this run asks it."""
@@ -267,9 +315,13 @@ def _as_request(exchange: Exchange, frame: Frame) -> Request:
     return Request("SEND", f"{location.scheme}://{location.netloc}", body=frame.data)
 
 
-def _said_by_client(exchange: Exchange) -> int:
-    frames = frames_of(exchange.response.body if exchange.response is not None else b"")
-    return sum(frame.sender == "client" and frame.kind != "close" for frame in frames)
+@lru_cache(maxsize=64)
+def _said_in(body: bytes) -> tuple[Frame, ...]:
+    return tuple(frame for frame in frames_of(body) if frame.sender == "client" and frame.kind != "close")
+
+
+def _said_by_client(exchange: Exchange) -> tuple[Frame, ...]:
+    return _said_in(exchange.response.body) if exchange.response is not None else ()
 
 
 # --- one run ---------------------------------------------------------------------------------------------------------

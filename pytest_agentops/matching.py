@@ -48,6 +48,12 @@ class Renaming:
     def __init__(self) -> None:
         self._recorded: dict[str, str] = {}
 
+    def copy(self) -> Renaming:
+        """The same, to try what else may be."""
+        copy = Renaming()
+        copy._recorded = dict(self._recorded)
+        return copy
+
     def fits(self, asked: Key, recorded: Key) -> bool:
         """Whether the secrets in two requests of one digest can be the same ones."""
         taken = set(self._recorded.values())

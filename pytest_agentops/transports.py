@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from types import ModuleType, SimpleNamespace
 from typing import Any, Literal, Protocol
@@ -32,6 +32,16 @@ class Ticket:
     started: float
     prompts: tuple[int, ...]
     parts: tuple[int, ...]
+
+
+@dataclass(eq=False)
+class Talk:
+    """A WebSocket that is being replayed."""
+
+    exchange: Exchange
+    """The recorded one; several of one address may change places as long as what was said is the same."""
+    said: list[Frame] = field(default_factory=list)
+    """What the client has said so far."""
 
 
 class Listener(Protocol):
@@ -56,11 +66,14 @@ class Listener(Protocol):
     def so_far(self, ticket: Ticket, response: Response) -> None:
         """Write down what has been said on a WebSocket that stays open, in case this process does not live on."""
 
-    def hear(self, exchange: Exchange, recorded: Frame | None, said: Frame) -> None:
-        """The client said this on a replayed WebSocket where `recorded` is what it had said; None for nothing.
+    def talk(self, exchange: Exchange) -> Talk:
+        """A connection was opened that replays this WebSocket."""
+
+    def hear(self, talk: Talk, said: Frame) -> None:
+        """The client said this on a replayed WebSocket.
 
         Raises:
-            CassetteMiss: it is something else.
+            CassetteMiss: it is something else than it had said, or more.
         """
 
     def meet(self, client: str, target: str, instead: str) -> None:

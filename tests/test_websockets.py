@@ -447,6 +447,47 @@ def test_threads_replay_sockets_of_one_address_in_their_order(tmp_path: Path):
         assert [talk(server.url, "1"), talk(server.url, "2")] == live
 
 
+@pytest.mark.parametrize("overlapping", [True, False], ids=["at once", "one after another"])
+def test_which_of_several_a_connection_is_turns_out_by_what_it_says(tmp_path: Path, overlapping: bool):
+    """Threads may open theirs in another order than the one in which they were recorded."""
+
+    def both(url: str, first: str, second: str) -> dict[str, list[Any]]:
+        heard: dict[str, list[Any]] = {}
+        with connect(url) as one:
+            one.recv()
+            with connect(url) if overlapping else contextlib.nullcontext() as other:
+                for message in ("the same", first):
+                    one.send(message)
+                    heard.setdefault(first, []).extend([one.recv(), one.recv()])
+                    if other is not None and message == "the same":
+                        heard[second] = [other.recv()]
+                        other.send(message)
+                        heard[second] += [other.recv(), other.recv()]
+                if other is not None:
+                    other.send(second)
+                    heard[second] += [other.recv(), other.recv()]
+        if not overlapping:
+            heard[second] = talk(url, "the same", second)
+        return heard
+
+    with serving(echo) as server, session(tmp_path / "c.yaml"):
+        live = both(server.url, "a", "b")
+    with session(tmp_path / "c.yaml", "none") as replayed:
+        again = both(server.url, "b", "a")
+    assert str(again["b"]).count('{"echo": "b"}') == str(live["b"]).count('{"echo": "b"}') == 1
+    assert str(again["a"]).count('{"echo": "a"}') == str(live["a"]).count('{"echo": "a"}') == 1
+    assert replayed.recording.exchanges == load(tmp_path / "c.yaml").exchanges
+
+
+def test_of_several_none_fits_what_nobody_said(tmp_path: Path):
+    with serving(echo) as server, session(tmp_path / "c.yaml"):
+        talk(server.url, "one", "a")
+        talk(server.url, "one", "b")
+    run = Session(tmp_path / "c.yaml", mode="none", name="test")
+    with run.open(), pytest.raises(CassetteMiss, match="something else"):
+        talk(server.url, "one", "c")
+
+
 def test_one_side_of_it_may_talk_while_the_other_listens(tmp_path: Path):
     async def duplex(url: str) -> list[Any]:
         async with connect_async(url) as connection:

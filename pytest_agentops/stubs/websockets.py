@@ -396,10 +396,12 @@ class _FarSide:
         from websockets.server import ServerProtocol
 
         assert exchange.response is not None
-        self._exchange, self._recording, self._deliver = exchange, recording, deliver
+        self._talk, self._recording, self._deliver = recording.talk(exchange), recording, deliver
         self._response = exchange.response
-        self._frames = deque(frames_of(self._response.body) if exchange.is_websocket else ())
-        self._waits = deque(self._pauses())
+        self._waiting: deque[tuple[Frame, float]] = deque()
+        """What comes next, each with the seconds after what came before it."""
+        self._opened = False
+        self._go_on(0)
         self._parts: list[bytes] = []
         self._error: Exception | None = None
         self._gone = False
@@ -409,11 +411,12 @@ class _FarSide:
     @property
     def patience(self) -> float:
         """Seconds for which a client may wait for something to be said, before it is stuck."""
-        return PATIENCE + (self._exchange.timing.seconds if self._exchange.timing is not None else 0.0)
+        timing = self._talk.exchange.timing
+        return PATIENCE + (timing.seconds if timing is not None else 0.0)
 
     def stuck(self) -> Exception:
         """What to raise where the client waits, and the recording goes on with the client, or not at all."""
-        self._error = self._error or self._recording.ran_out(self._exchange)
+        self._error = self._error or self._recording.ran_out(self._talk.exchange)
         return self._error
 
     def __enter__(self) -> None:
@@ -444,7 +447,7 @@ class _FarSide:
                     said, self._parts = b"".join(self._parts), []
                     self._hear(Frame("client", self._kind, said))
             elif event.opcode is Opcode.CLOSE:
-                self._frames.clear()
+                self._waiting.clear()
             self._flush()
 
     def _answer(self, request: Any) -> None:
@@ -460,42 +463,53 @@ class _FarSide:
             headers.append(("content-length", str(len(body))))
             response = Response(self._response.status, self._response.reason, Headers(headers), body)
         self._protocol.send_response(response)
+        self._opened = True
         self._flush()
         self._speak()
 
     def _hear(self, said: Frame) -> None:
-        expected = self._frames[0] if self._frames and self._frames[0].kind != "close" else None
         try:
-            self._recording.hear(self._exchange, expected, said)
+            self._recording.hear(self._talk, said)
         except Exception as error:
             self._error = error
             self._hang_up()
         else:
-            self._next()
+            if self._talk.exchange is not self._followed:  # Another one was recorded with what is said here.
+                self._go_on(len(self._talk.said) - 1)
+            self._waiting.popleft()
             self._speak()
 
     def _speak(self) -> None:
         """Say what was said until the client said something, or the end came."""
-        while self._frames and self._frames[0].sender == "server" and not self._gone:
-            frame, wait = self._next()
+        while self._waiting and self._waiting[0][0].sender == "server" and not self._gone:
+            frame, wait = self._waiting.popleft()
             if frame.kind == "text":
                 self._protocol.send_text(frame.data)
             elif frame.kind == "binary":
                 self._protocol.send_binary(frame.data)
             else:
                 self._protocol.send_close(frame.code, frame.data.decode())
-                self._frames.clear()
+                self._waiting.clear()
             self._flush(wait)
-        if not self._frames and self._exchange.is_websocket and self._exchange.failure is not None:
+        exchange = self._talk.exchange
+        if not self._waiting and exchange.is_websocket and exchange.failure is not None:
             self._hang_up()
 
-    def _next(self) -> tuple[Frame, float]:
-        return self._frames.popleft(), self._waits.popleft() if self._waits else 0.0
+    def _go_on(self, said: int) -> None:
+        """Go on where the client is to say its next after so many."""
+        exchange = self._followed = self._talk.exchange
+        if not exchange.is_websocket or exchange.response is None:
+            return
+        frames = frames_of(exchange.response.body)
+        waiting = list(zip(frames, self._pauses(len(frames)), strict=True))
+        clients = [at for at, frame in enumerate(frames) if frame.sender == "client" and frame.kind != "close"]
+        self._waiting = deque(waiting[clients[said] :] if said or self._opened else waiting)
 
-    def _pauses(self) -> Iterator[float]:
+    def _pauses(self, count: int) -> Iterator[float]:
         """How long after the frame before it each of them came, where replays take their time."""
-        timing = self._exchange.timing
-        if timing is None or self._recording.pace == "none" or len(timing.events) != len(self._frames):
+        timing = self._talk.exchange.timing
+        if timing is None or self._recording.pace == "none" or len(timing.events) != count:
+            yield from [0.0] * count
             return
         before = timing.first or 0.0
         for moment in timing.events:
