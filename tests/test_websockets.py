@@ -7,6 +7,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -29,11 +30,13 @@ from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection, serve
 
 from pytest_agentops import PromptRepository, stubs
+from pytest_agentops.adoption import adopt, adoptions
 from pytest_agentops.capture import AgentTrace
 from pytest_agentops.cassette import Session
 from pytest_agentops.errors import CassetteMiss, CassetteUnplayed, NothingRecorded
 from pytest_agentops.exchange import Exchange, Request, Response, Timing
 from pytest_agentops.frames import CONTENT_TYPE, Frame, frames_of
+from pytest_agentops.redaction import Rules
 from pytest_agentops.stubs import websockets as stub
 from pytest_agentops.tape import Tape, dumps, load, loads
 from pytest_agentops.trace import Trace, Usage
@@ -920,3 +923,40 @@ def test_times_of_a_call_are_those_of_its_frames():
     timed = Exchange(1, socket.request, socket.response, timing=Timing(2.0, 9.0, 1.0, (1.0, 1.5, 2.0, 4.0)))
     (call,) = Tape((timed,)).trace().model_calls
     assert (call.started, call.latency) == (3.0, 3.0)
+
+
+# --- where people meet them ------------------------------------------------------------------------------------------
+
+
+def test_a_cassette_that_is_adopted_loses_the_secrets_in_its_frames(tmp_path: Path):
+    said = [Frame("client", "text", f'{{"say": "{KEY}"}}'.encode()), Frame("server", "text", f"it is {KEY}".encode())]
+    text = dumps(Tape((recorded_socket("wss://voice.example/live", said),)))
+    (tmp_path / "c.yaml").write_text(re.sub(r"(?ms)^agentops:.*?(?=^interactions)|^agentops_end.*", "", text))
+    (found,) = adoptions([tmp_path], into=None, rules=Rules())
+    assert list(adopt([found], Rules())) == []
+    (adopted,) = load(tmp_path / "c.yaml").exchanges
+    assert [frame.data for frame in frames(adopted)] == [b'{"say": "REDACTED-1"}', b"it is REDACTED-1"]
+
+
+@pytest.mark.slow
+def test_a_voice_agent_in_a_project_is_recorded_once_and_replayed_without_a_key(tiny_project: Any):
+    with serving(realtime) as server:
+        tiny_project.write(
+            "test_voice.py",
+            f"""
+            from openai import OpenAI
+
+            def test_weather(agent_trace):
+                client = OpenAI(websocket_base_url="{server.url}/v1")
+                with client.realtime.connect(model="gpt-realtime") as connection:
+                    connection.response.create()
+                    for event in connection:
+                        if event.type == "response.done":
+                            break
+                assert agent_trace.trajectory == ["weather"]
+            """,
+        )
+        recorded = tiny_project.run(env={"OPENAI_API_KEY": KEY})
+    replayed = tiny_project.run("--agentops-record=none")
+    assert (recorded.outcomes, replayed.outcomes) == ({"passed": 1}, {"passed": 1})
+    assert KEY not in (tiny_project.path / "cassettes" / "test_voice" / "test_weather.yaml").read_text()
