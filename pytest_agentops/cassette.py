@@ -591,12 +591,22 @@ class Session:
         found: dict[str, Volatile] = {}
         heard = source
         for exchange in self.recording.exchanges:
-            body = without(exchange.request.json, self._ignore)
-            for each in volatile_in(body, now=datetime.now(UTC), known=heard.__contains__):
-                found.setdefault(each.value, each)
-            if exchange.response is not None:
-                heard += exchange.response.body.decode("utf-8", "replace")
+            for asked, answered in _turns(exchange):
+                body = without(asked, self._ignore)
+                for each in volatile_in(body, now=datetime.now(UTC), known=heard.__contains__):
+                    found.setdefault(each.value, each)
+                heard += answered.decode("utf-8", "replace")
         return tuple(found.values())
+
+
+def _turns(exchange: Exchange) -> Iterator[tuple[object, bytes]]:
+    """What was asked and what came back, in JSON and in bytes; on a WebSocket that is many a turn."""
+    body = exchange.response.body if exchange.response is not None else b""
+    if not exchange.is_websocket:
+        yield exchange.request.json, body
+        return
+    for frame in frames_of(body):
+        yield (frame.json, b"") if frame.sender == "client" else (None, frame.data)
 
 
 _WRITE = ("once", "changed", "all")

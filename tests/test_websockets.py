@@ -279,6 +279,19 @@ def test_an_unrecorded_socket_is_not_opened(tmp_path: Path):
         assert server.opened == 0
 
 
+def test_values_that_the_next_run_says_otherwise_are_told_of_and_those_of_the_server_are_not(tmp_path: Path):
+    known, own = "0c5e2f0a-6f3c-4d51-9c0e-3f6d0a4d8a11", "7b1d9a52-2f4e-4c7b-8a3a-5d2e9f0c6b44"
+
+    def hands_out(connection: ServerConnection) -> None:
+        connection.send(json.dumps({"id": known}))
+        connection.recv()
+
+    with serving(hands_out) as server, session(tmp_path / "c.yaml") as run, connect(server.url) as connection:
+        connection.recv()
+        connection.send(json.dumps({"about": known, "event_id": own}))
+    assert [(each.pointer, each.value) for each in run.volatile()] == [("/event_id", own)]
+
+
 # --- how they end ----------------------------------------------------------------------------------------------------
 
 
