@@ -43,6 +43,9 @@ from pytest_agentops.trace import Trace, Usage
 from pytest_agentops.wire import openai_realtime
 
 KEY = "sk-proj-" + "Zq3" * 16
+TROUBLESHOOTING = (
+    (Path(__file__).parent.parent / "docs" / "troubleshooting.md").read_text(encoding="utf-8").splitlines()
+)
 
 
 class Server:
@@ -202,6 +205,7 @@ def test_another_question_is_a_miss_that_names_the_nearest_difference(tmp_path: 
     ]
     with pytest.raises(CassetteMiss):
         run.check()
+    assert str(caught.value).splitlines()[0] in TROUBLESHOOTING
 
 
 def test_a_miss_that_the_program_swallowed_fails_all_the_same(tmp_path: Path):
@@ -249,8 +253,9 @@ def test_who_waits_where_nothing_comes_is_told_so(tmp_path: Path, monkeypatch: p
 
     for client in (wait, lambda: asyncio.run(wait_async())):
         run = Session(tmp_path / "c.yaml", mode="none", name="test")
-        with run.open(), pytest.raises(CassetteMiss, match="waits on this WebSocket for more than"):
+        with run.open(), pytest.raises(CassetteMiss, match="waits on this WebSocket for more than") as caught:
             client()
+        assert str(caught.value).splitlines()[0] in TROUBLESHOOTING
 
 
 def test_a_time_out_of_the_program_is_its_own(tmp_path: Path):
