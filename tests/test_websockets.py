@@ -267,6 +267,29 @@ def test_a_time_out_of_the_program_is_its_own(tmp_path: Path):
             connection.recv(timeout=0.01)
 
 
+def test_messages_may_be_read_in_pieces(tmp_path: Path):
+    async def pieces(url: str, said: str) -> list[Any]:
+        async with connect_async(url) as connection:
+            await connection.recv()
+            await connection.send(said)
+            return [piece async for piece in connection.recv_streaming()]
+
+    def pieces_of_threads(url: str, said: str) -> list[Any]:
+        with connect(url) as connection:
+            connection.recv()
+            connection.send(said)
+            return list(connection.recv_streaming())
+
+    clients = [pieces_of_threads, lambda url, said: asyncio.run(pieces(url, said))]
+    for mode in ("once", "none"):
+        with serving(echo) as server, session(tmp_path / "c.yaml", mode):
+            assert ["".join(client(server.url, "hello")) for client in clients] == ['{"echo": "hello"}'] * 2
+    for client in clients:
+        run = Session(tmp_path / "c.yaml", mode="none", name="test")
+        with run.open(), pytest.raises(CassetteMiss):
+            client("ws://127.0.0.1:9", "something else")
+
+
 def test_ignored_paths_do_not_count(tmp_path: Path):
     with serving(echo) as server, session(tmp_path / "c.yaml"):
         talk(server.url, '{"event_id": "one", "ask": 1}')

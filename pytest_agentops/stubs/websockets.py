@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import CodeType, FunctionType
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -90,7 +90,7 @@ async def _replayed_for_asyncio(connect: Any, exchange: Exchange, recording: Lis
     transport = _Transport(connection, connect.uri)
     far = transport.far = _FarSide(exchange, recording, transport.deliver)
     connection.connection_made(transport)
-    send, recv = connection.send, connection.recv
+    send, recv, recv_streaming = connection.send, connection.recv, connection.recv_streaming
 
     async def checked_send(*args: Any, **kwargs: Any) -> Any:
         with far:
@@ -104,7 +104,13 @@ async def _replayed_for_asyncio(connect: Any, exchange: Exchange, recording: Lis
             except TimeoutError:
                 raise far.stuck() from None
 
+    async def checked_recv_streaming(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        with far:
+            async for piece in recv_streaming(*args, **kwargs):
+                yield piece
+
     connection.send, connection.recv = checked_send, checked_recv
+    connection.recv_streaming = checked_recv_streaming
     return connection
 
 
@@ -227,7 +233,7 @@ def _replayed_for_threads(
         instead["ssl"] = _NoTls()
     given = {name: value for name, value in kwargs.items() if name not in ("path", "ssl_context")}
     connection = original(uri, **{**given, **instead})
-    send, recv = connection.send, connection.recv
+    send, recv, recv_streaming = connection.send, connection.recv, connection.recv_streaming
 
     def checked_send(*args: Any, **kwargs: Any) -> Any:
         with far:
@@ -242,7 +248,12 @@ def _replayed_for_threads(
                     raise
                 raise far.stuck() from None
 
+    def checked_recv_streaming(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        with far:
+            yield from recv_streaming(*args, **kwargs)
+
     connection.send, connection.recv = checked_send, checked_recv
+    connection.recv_streaming = checked_recv_streaming
     return connection
 
 
