@@ -17,11 +17,12 @@ from pytest_agentops.wire import (
     cohere_chat,
     gemini,
     openai_chat,
+    openai_realtime,
     openai_responses,
 )
 
 FORMATS: tuple[Format, ...] = (
-    openai_chat, openai_responses, anthropic_messages, gemini, bedrock_converse, cohere_chat
+    openai_chat, openai_responses, openai_realtime, anthropic_messages, gemini, bedrock_converse, cohere_chat
 )  # fmt: skip
 """Every format that is understood, asked in this order."""
 
@@ -43,8 +44,7 @@ def trace_of(
     calls: list[_Call] = []
     failed: list[_Call] = []
     unknown: list[Finding] = []
-    for exchange in ordered:
-        reader = next((reader for reader in FORMATS if reader.reads(exchange.request)), None)
+    for reader, exchange in _read(ordered):
         if reader is None:
             unknown.append(_unknown(exchange))
             continue
@@ -70,6 +70,14 @@ def trace_of(
         program_calls=told.program_calls,
         spans=tuple(spans),
     )
+
+
+def _read(exchanges: Sequence[Exchange]) -> Iterator[tuple[Format | None, Exchange]]:
+    """The exchanges, each with who reads it; a WebSocket in its parts where its format has several calls on one."""
+    for exchange in exchanges:
+        reader = next((reader for reader in FORMATS if reader.reads(exchange.request)), None)
+        parts = getattr(reader, "parts", None)
+        yield from ((reader, part) for part in (parts(exchange) if parts is not None else (exchange,)))
 
 
 def judgements(exchanges: Sequence[Exchange], *, recorded: datetime | None = None) -> tuple[ModelCall, ...]:

@@ -15,7 +15,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
@@ -34,7 +34,8 @@ from pytest_agentops.exchange import (
     Timing,
     without_content_encoding,
 )
-from pytest_agentops.guard import Guarded
+from pytest_agentops.frames import Frame, frames_of
+from pytest_agentops.guard import Guarded, Hosts, refuse
 from pytest_agentops.redaction import Redactor
 from pytest_agentops.spans import Diary, OpenSpan, Told, timed_as
 from pytest_agentops.trace import (
@@ -49,7 +50,7 @@ from pytest_agentops.trace import (
     Trace,
     Trajectory,
 )
-from pytest_agentops.transports import Pace, Ticket
+from pytest_agentops.transports import Pace, Talk, Ticket
 
 _current: ContextVar[Recording | None] = ContextVar("agentops_recording", default=None)
 _parts: ContextVar[tuple[int, ...]] = ContextVar("agentops_parts", default=())
@@ -76,6 +77,16 @@ class Player(Protocol):
 
         Raises:
             CassetteMiss: there is no answer, and nothing may go live.
+        """
+
+    def talk(self, exchange: Exchange) -> Talk:
+        """A connection was opened that replays this WebSocket."""
+
+    def hear(self, talk: Talk, said: Frame) -> None:
+        """The client said this on a replayed WebSocket.
+
+        Raises:
+            CassetteMiss: it is something else than it had said, or more.
         """
 
     def ran_out(self, exchange: Exchange) -> Exception:
@@ -112,10 +123,14 @@ class Recording:
         """A paused recording owns only what its own tasks and threads do."""
         self.limit: Callable[[Recording], None] | None = None
         """Asked before each request of the run that would go live; it raises an `AgentopsError` to stop it."""
+        self.revision = 0
+        """How often something that was known already has come to be known better."""
         self.overrun: AgentopsError | None = None
         """Why a request was stopped; no other goes live after it."""
         self.guarded: Guarded | None = None
         """What nothing may leave meanwhile; None where it may go live."""
+        self.hosts = Hosts()
+        """What may be reached even through clients that cannot be recorded, where it is named."""
         self.recorded = (tape.recorded if tape is not None else None) or datetime.now(UTC).replace(microsecond=0)
         """When the exchanges happened; on replay, when they were recorded."""
         self.closed = False
@@ -137,6 +152,9 @@ class Recording:
         self._judged: set[int] = set()
         self._diary = Diary()
         self._unfinished: dict[int, Callable[[], None]] = {}
+        self._talks: list[Talk] = []
+        self._growing: dict[int, Exchange] = {}
+        """What has been written down of WebSockets that are still open."""
         self._learned = self._redactor.learned
         self._lock = threading.RLock()
 
@@ -177,7 +195,7 @@ class Recording:
     @property
     def changes(self) -> int:
         """A number that grows whenever something happens that a trace tells."""
-        return len(self._exchanges) + len(self._renders) + len(self.findings) + len(self._diary)
+        return len(self._exchanges) + len(self._renders) + len(self.findings) + len(self._diary) + self.revision
 
     def begin(self, span: OpenSpan) -> None:
         """A stretch of the run begins here and now, inside the innermost one that is under way."""
@@ -288,19 +306,79 @@ class Recording:
         exchange = Exchange(
             ticket.number, ticket.request, response, failure, timing, ticket.prompts, ticket.number in self._judged
         )
+        if exchange.is_websocket and not exchange.judge:
+            exchange = self._told(exchange, frames_of(exchange.response.body if exchange.response else b""))
         with self._lock:
             self._unfinished.pop(ticket.number, None)
+            self._growing.pop(ticket.number, None)
             self._keep(exchange, ticket.parts)
-            if self._notes is not None and not self.closed:
-                if self._forget():
-                    self._notes.rewrite(
-                        [
-                            *self.renders,
-                            *(self._exchanges[number] for number in sorted(self._live & set(self._exchanges))),
-                        ]
-                    )
-                else:
-                    self._notes.note(exchange)
+            self._write_down(exchange)
+
+    def _write_down(self, exchange: Exchange) -> None:
+        if self._notes is None or self.closed:
+            return
+        if self._forget():
+            noted = {number: each for number, each in self._exchanges.items() if number in self._live} | self._growing
+            self._notes.rewrite([*self.renders, *(noted[number] for number in sorted(noted))])
+        else:
+            self._notes.note(exchange)
+
+    def so_far(self, ticket: Ticket, response: Response) -> None:
+        """Write down what has been said on a WebSocket that stays open, in case this process does not live on."""
+        timing = Timing(round(ticket.started, 4), round(self.now() - ticket.started, 4))
+        exchange = Exchange(ticket.number, ticket.request, self._redactor.response(response), timing=timing)
+        with self._lock:
+            self._growing[ticket.number] = exchange
+            self._write_down(exchange)
+
+    def talk(self, exchange: Exchange) -> Talk:
+        """A connection was opened that replays this WebSocket."""
+        assert self._tape is not None
+        talk = self._tape.talk(exchange)
+        with self._lock:
+            self._talks.append(talk)
+        return talk
+
+    def hear(self, talk: Talk, said: Frame) -> None:
+        """The client said this on a replayed WebSocket.
+
+        Raises:
+            CassetteMiss: it is something else than it had said, or more.
+        """
+        assert self._tape is not None
+        said = self._redactor.frame(said)
+        with self._lock:
+            before = talk.exchange
+            self._tape.hear(talk, said)
+            if talk.exchange is before and not self._renders:
+                return
+            if before.number not in {each.exchange.number for each in self._talks}:
+                self._exchanges.pop(before.number, None)
+            exchange = talk.exchange
+            self._keep(exchange if exchange.judge else self._told(exchange, talk.said), parts_here())
+            self.revision += 1
+
+    def meet(self, client: str, target: str, instead: str) -> None:
+        """A call is made through a client that can be neither recorded nor replayed; `instead` says what could be.
+
+        Raises:
+            LiveCallRefused: nothing may go live, and `allow_hosts` does not name where it goes.
+        """
+        if self.hosts.names(target):
+            return
+        if self.guarded is not None:
+            refuse(self.guarded, client, target, instead)
+        message = f"{client} called {target}, which was seen and not recorded; a replay refuses it: {instead}"
+        finding = Finding("unrecorded", message)
+        with self._lock:
+            if finding not in self.findings:
+                self.findings.append(finding)
+
+    def _told(self, exchange: Exchange, frames: Iterable[Frame]) -> Exchange:
+        """The WebSocket with the prompts that its client's frames carry."""
+        said = "\0".join(text for frame in frames if frame.sender == "client" for text in _strings(frame.json))
+        carried = {*exchange.prompts, *self._carried_by(said)}
+        return replace(exchange, prompts=tuple(sorted(carried)))
 
     def ran_out(self, exchange: Exchange) -> Exception:
         """What to raise where a reader wants more of a stream than the one who was recorded had read."""
@@ -323,9 +401,12 @@ class Recording:
         if self._redactor.learned == self._learned:
             return False
         self._learned = self._redactor.learned
-        before = dict(self._exchanges)
-        self._exchanges = {number: self._redactor.exchange(exchange) for number, exchange in before.items()}
-        return any(self._exchanges[number] != exchange for number, exchange in before.items())
+        before = self._exchanges, self._growing
+        self._exchanges, self._growing = (
+            {number: self._redactor.exchange(exchange) for number, exchange in exchanges.items()}
+            for exchanges in before
+        )
+        return before != (self._exchanges, self._growing)
 
     def _goes_live(self) -> None:
         """From here on, times go on after what was replayed, and prices are today's."""
@@ -382,7 +463,9 @@ class Recording:
     def _carried(self, request: Request) -> tuple[int, ...]:
         if not self._renders:
             return ()
-        sent = "\0".join(_strings(request.json))
+        return self._carried_by("\0".join(_strings(request.json)))
+
+    def _carried_by(self, sent: str) -> tuple[int, ...]:
         return tuple(
             index
             for index, rendered in enumerate(self._renders)

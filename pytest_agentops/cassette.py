@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 from pytest_agentops.capture import Recording, foreground, guarded_here, owner, watching
@@ -24,6 +25,7 @@ from pytest_agentops.errors import (
     StrayRequest,
 )
 from pytest_agentops.exchange import Exchange, Request
+from pytest_agentops.frames import Frame, frames_of
 from pytest_agentops.guard import Hosts, Refusal, protecting
 from pytest_agentops.journal import Journal, ignored_by_git
 from pytest_agentops.matching import Cause, Key, Renaming, causes, nearest, request_key, without
@@ -31,7 +33,7 @@ from pytest_agentops.redaction import Redactor, Rules
 from pytest_agentops.settings import RecordMode
 from pytest_agentops.tape import Outcome, Parser, Tape, load, save
 from pytest_agentops.trace import Render, Span, Trace
-from pytest_agentops.transports import Pace
+from pytest_agentops.transports import Pace, Talk
 from pytest_agentops.volatile import Volatile, volatile_in
 
 
@@ -56,6 +58,8 @@ class Miss:
     """JSON paths that do not count."""
     ran_out: Exchange | None = None
     """The recorded exchange whose stream was read on beyond where its first reader had left it."""
+    websocket: Exchange | None = None
+    """The recorded WebSocket on which the client said something else; `request` is that, and `nearest` what it was."""
     revised: tuple[Revised, ...] = ()
     """The prompts that were recorded in another state than the one they have now."""
 
@@ -129,6 +133,7 @@ class Cassette:
         self._answers = _Answers(tape.exchanges, self._ignore)
         self._spare = _Answers(spare.exchanges if spare else (), self._ignore)
         self._diverged = False
+        self._talks: list[Talk] = []
 
     @property
     def recorded(self) -> datetime | None:
@@ -142,13 +147,14 @@ class Cassette:
 
     @property
     def unplayed(self) -> tuple[Exchange, ...]:
-        """The recorded exchanges that nobody has asked for yet."""
-        return self._answers.unplayed
+        """The recorded exchanges that nobody has asked for yet, and WebSockets whose client has not said all yet."""
+        opened = [talk.exchange for talk in self._talks if len(talk.said) < len(_said_by_client(talk.exchange))]
+        return tuple(sorted((*self._answers.unplayed, *opened), key=lambda exchange: exchange.number))
 
     @property
     def left(self) -> tuple[Exchange, ...]:
         """The exchanges of the draft that nobody has asked for yet."""
-        return self._spare.unplayed
+        return tuple(exchange for exchange in self._spare.unplayed if not exchange.is_websocket)
 
     def play(self, request: Request) -> Exchange | None:
         """The recorded exchange that answers this redacted request, spelled as recorded; None where it may go live.
@@ -160,6 +166,10 @@ class Cassette:
         """
         key = request_key(request, self._ignore)
         with self._lock:
+            if request.is_handshake and not self.strict:
+                # One that turned out otherwise in its middle could go live no more.
+                self._diverged = True
+                return None
             if not self._diverged:
                 exchange = self._answers.take(key, request)
                 if exchange is not None:
@@ -170,6 +180,61 @@ class Cassette:
                     raise miss.error()
                 self._diverged = True
             return self._spare.take(key, request)
+
+    def talk(self, exchange: Exchange) -> Talk:
+        """A connection was opened that replays this WebSocket."""
+        talk = Talk(exchange)
+        with self._lock:
+            self._talks.append(talk)
+        return talk
+
+    def hear(self, talk: Talk, said: Frame) -> None:
+        """The client said this on a replayed WebSocket.
+
+        Where threads open several of one address, which of them is which turns out by what they say.
+
+        Raises:
+            CassetteMiss: it is something else than it had said, or more.
+        """
+        with self._lock:
+            if self._same([said], talk.exchange, len(talk.said)) or self._change_places(talk, [*talk.said, said]):
+                talk.said.append(said)
+                return
+            exchange = talk.exchange
+            recorded = _said_by_client(exchange)[len(talk.said) :]
+            nearest = replace(exchange, request=_as_request(exchange, recorded[0])) if recorded else None
+            miss = replace(self._miss(_as_request(exchange, said), used_up=False), nearest=nearest, websocket=exchange)
+            self.misses.append(miss)
+        raise miss.error()
+
+    def _same(self, said: Sequence[Frame], exchange: Exchange, at: int = 0) -> bool:
+        """Whether this is what the client had said there from its frame `at` on."""
+        recorded = _said_by_client(exchange)[at : at + len(said)]
+        asked, was = (
+            [request_key(_as_request(exchange, frame), self._ignore) for frame in frames] for frames in (said, recorded)
+        )
+        return self._answers.same(asked, was)
+
+    def _change_places(self, talk: Talk, said: Sequence[Frame]) -> bool:
+        """Let this go on with another recorded WebSocket of the same address, if on one all this was said."""
+        for other in self._talks:
+            if (
+                other is not talk
+                and self._alike(other.exchange, talk.exchange)
+                and self._same(said, other.exchange)
+                and self._same(other.said, talk.exchange)
+            ):
+                talk.exchange, other.exchange = other.exchange, talk.exchange
+                return True
+        for exchange in self._answers.unplayed:
+            if exchange.is_websocket and self._alike(exchange, talk.exchange) and self._same(said, exchange):
+                self._answers.instead(talk.exchange, exchange)
+                talk.exchange = replace(exchange, request=talk.exchange.request)
+                return True
+        return False
+
+    def _alike(self, one: Exchange, other: Exchange) -> bool:
+        return request_key(one.request, self._ignore).digest == request_key(other.request, self._ignore).digest
 
     def ran_out(self, exchange: Exchange) -> CassetteMiss:
         """The miss of a reader who wants more of a stream than the one who was recorded had read."""
@@ -214,6 +279,28 @@ class _Answers:
     def knows(self, key: Key) -> bool:
         return key.digest in self._waiting
 
+    def same(self, asked: Sequence[Key], recorded: Sequence[Key]) -> bool:
+        """Whether these are the same, each with its counterpart, with secrets that can be the same ones."""
+        renaming = self._renaming.copy()
+        if len(asked) != len(recorded):
+            return False
+        for ours, theirs in zip(asked, recorded, strict=True):
+            if ours.digest != theirs.digest or not renaming.fits(ours, theirs):
+                return False
+            renaming.learn(ours, theirs)
+        self._renaming = renaming
+        return True
+
+    def instead(self, played: Exchange, waiting: Exchange) -> None:
+        """Let the one that was given wait again, and the other one count as given; both answer the same request."""
+        self.played.symmetric_difference_update((played.number, waiting.number))
+        for queue in self._waiting.values():
+            for index, (key, exchange) in enumerate(queue):
+                if exchange.number == waiting.number:
+                    back = next(each for each in self._exchanges if each.number == played.number)
+                    queue[index] = key, back
+                    return
+
     def take(self, key: Key, request: Request) -> Exchange | None:
         """The first waiting answer to this request; it carries the request as this run asks it."""
         waiting = self._waiting.get(key.digest, ())
@@ -225,6 +312,21 @@ class _Answers:
                 # It differs from the recorded one in what the key leaves out.
                 return replace(exchange, request=self._renaming.spelled(request))
         return None
+
+
+def _as_request(exchange: Exchange, frame: Frame) -> Request:
+    """A frame as the request that it is to who compares requests; where it went has been compared already."""
+    location = exchange.request.location
+    return Request("SEND", f"{location.scheme}://{location.netloc}", body=frame.data)
+
+
+@lru_cache(maxsize=64)
+def _said_in(body: bytes) -> tuple[Frame, ...]:
+    return tuple(frame for frame in frames_of(body) if frame.sender == "client" and frame.kind != "close")
+
+
+def _said_by_client(exchange: Exchange) -> tuple[Frame, ...]:
+    return _said_in(exchange.response.body) if exchange.response is not None else ()
 
 
 # --- one run ---------------------------------------------------------------------------------------------------------
@@ -306,6 +408,7 @@ class Session:
         )
         self._guarded = _Guarded(name, self._equipment.root, self._equipment.hosts, self._equipment.late)
         self.recording.guarded = self._guarded if self.replays else None
+        self.recording.hosts = self._equipment.hosts
         self._teardown: int | None = None
 
     @property
@@ -498,12 +601,22 @@ class Session:
         found: dict[str, Volatile] = {}
         heard = source
         for exchange in self.recording.exchanges:
-            body = without(exchange.request.json, self._ignore)
-            for each in volatile_in(body, now=datetime.now(UTC), known=heard.__contains__):
-                found.setdefault(each.value, each)
-            if exchange.response is not None:
-                heard += exchange.response.body.decode("utf-8", "replace")
+            for asked, answered in _turns(exchange):
+                body = without(asked, self._ignore)
+                for each in volatile_in(body, now=datetime.now(UTC), known=heard.__contains__):
+                    found.setdefault(each.value, each)
+                heard += answered.decode("utf-8", "replace")
         return tuple(found.values())
+
+
+def _turns(exchange: Exchange) -> Iterator[tuple[object, bytes]]:
+    """What was asked and what came back, in JSON and in bytes; on a WebSocket that is many a turn."""
+    body = exchange.response.body if exchange.response is not None else b""
+    if not exchange.is_websocket:
+        yield exchange.request.json, body
+        return
+    for frame in frames_of(body):
+        yield (frame.json, b"") if frame.sender == "client" else (None, frame.data)
 
 
 _WRITE = ("once", "changed", "all")

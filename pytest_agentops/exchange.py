@@ -48,6 +48,11 @@ class Request:
         """The body as JSON, or None when it is not JSON."""
         return parse_json(self.body)
 
+    @property
+    def is_handshake(self) -> bool:
+        """Whether this opens a WebSocket."""
+        return self.url.startswith(("ws://", "wss://"))
+
 
 @dataclass(frozen=True)
 class Response:
@@ -130,6 +135,11 @@ class Exchange:
     """Whether an expectation asked this, to judge the run: it is kept with the run and is no part of it."""
     span: int | None = None
     """The number of the innermost span that it was sent in."""
+
+    @property
+    def is_websocket(self) -> bool:
+        """Whether this is a WebSocket that was opened: the body of the response is then what both sides said."""
+        return self.request.is_handshake and self.response is not None and self.response.status == 101
 
     @property
     def failed(self) -> bool:

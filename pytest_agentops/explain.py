@@ -36,6 +36,7 @@ from pytest_agentops.expect.trajectories import (
     Together,
     Unpaired,
 )
+from pytest_agentops.frames import frames_of
 from pytest_agentops.guard import Refusal
 from pytest_agentops.matching import ABSENT, Cause, Change
 from pytest_agentops.mutation import Mutant
@@ -509,6 +510,9 @@ def miss_lines(miss: Miss) -> Iterator[str]:
     if miss.ran_out is not None:
         yield from _ran_out(miss, miss.ran_out)
         return
+    if miss.websocket is not None:
+        yield from _on_websocket(miss, miss.websocket)
+        return
     yield f"no recorded reply for this request, and nothing may go live (record mode: {miss.mode})"
     yield f"  request   {_request(miss)}"
     if not miss.exists:
@@ -525,7 +529,24 @@ def miss_lines(miss: Miss) -> Iterator[str]:
     yield f"  to record again: {_command(miss.test, 'changed')}"
 
 
+def _on_websocket(miss: Miss, exchange: Exchange) -> Iterator[str]:
+    more = "more" if miss.nearest is None else "something else"
+    yield f"the client says {more} on this WebSocket than was recorded (record mode: {miss.mode})"
+    yield f"  request   {exchange.request.method} {exchange.request.url}"
+    yield f"  says      {_cut(miss.request.body.decode('utf-8', 'replace'), 90)}"
+    yield f"  cassette  {_relative(miss.cassette)}, #{exchange.number}"
+    if miss.nearest is not None:
+        yield from _nearest(miss.nearest, miss)
+    yield f"  to record again: {_command(miss.test, 'changed')}"
+
+
 def _ran_out(miss: Miss, exchange: Exchange) -> Iterator[str]:
+    if exchange.is_websocket:
+        yield "the client waits on this WebSocket for more than the recorded server had said by then"
+        yield f"  request   {_request(miss)}"
+        yield f"  cassette  {_relative(miss.cassette)}, #{exchange.number}"
+        yield f"  to record again: {_command(miss.test, 'changed')}"
+        return
     yield "the recorded stream ends here, and the reader wants more of it (its first reader had left early)"
     yield f"  request   {_request(miss)}"
     read = len(list(exchange.response.pieces())) if exchange.response else 0
@@ -549,7 +570,14 @@ def exchange_line(exchange: Exchange) -> str:
     """An exchange in one line: its number, where it went, what came back and the last thing that was said."""
     outcome = exchange.response.status if exchange.response else exchange.failure and exchange.failure.kind
     request = f"{exchange.request.method} {_place(exchange)}"
+    if exchange.is_websocket:
+        frames = frames_of(exchange.response.body if exchange.response is not None else b"")
+        said = [sum(frame.sender == sender and frame.kind != "close" for frame in frames) for sender in _SIDES]
+        outcome = f"{outcome}, a WebSocket: the client said {said[0]}, the server {said[1]}"
     return f"#{exchange.number}  {request} -> {outcome}{_question(exchange.request.json)}"
+
+
+_SIDES = ("client", "server")
 
 
 def _nearest(nearest: Exchange, miss: Miss) -> Iterator[str]:
@@ -699,7 +727,10 @@ def refusal_lines(refusal: Refusal) -> Iterator[str]:
         yield f"  test      {refusal.test}"
     if refusal.place:
         yield f"  line      {refusal.place}"
-    if refusal.child:
+    if refusal.instead:
+        yield f"  how       through {refusal.client}, which can be neither recorded nor replayed"
+        yield f"  instead   {refusal.instead}"
+    elif refusal.child:
         yield "  how       through a child process or libcurl, which can be neither recorded nor replayed"
     else:
         yield "  how       past the clients that are recorded and replayed"

@@ -3,10 +3,11 @@
 Inside the process an audit hook sees every socket that Python opens, whichever client opens it. What Python does not
 see, child processes and libcurl, is told by the proxy variables to ask a listener on loopback, which refuses.
 
-What neither sees: sockets that a C library opens by itself and without asking the proxy variables (libpq, c-ares),
-and children that do not ask them either (ssh, ping, psql, `curl --noproxy`). NO_PROXY, which tells children
-what they may reach, cannot express a `*` inside a name, a refused port of loopback, nor a name without its subdomains;
-where a client does not understand an entry of it, the listener says so and carries nothing.
+What neither sees: sockets that a C library opens by itself and without asking the proxy variables (libpq, c-ares; the
+calls of gRPC are refused one by one, by `stubs.foreign`), and children that do not ask them either (ssh, ping, psql,
+`curl --noproxy`). NO_PROXY, which tells children what they may reach, cannot express a `*` inside a name, a refused
+port of loopback, nor a name without its subdomains; where a client does not understand an entry of it, the listener
+says so and carries nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 from urllib.parse import quote, unquote, urlsplit
 
 from pytest_agentops.errors import LiveCallRefused
@@ -55,6 +56,8 @@ class Refusal:
     """The line of the project that led here, such as `tests/test_refund.py:12`; empty when unknown."""
     child: bool
     """Whether another process told it: one that was started or forked, or libcurl inside this one."""
+    instead: str = ""
+    """What to do instead, where it was called through a client that can be neither recorded nor replayed."""
 
     @property
     def host(self) -> str:
@@ -117,6 +120,17 @@ class Hosts:
     def allows(self, host: str, port: int | None) -> bool:
         """Whether this may be reached; without a port, whether any port of it may."""
         return self.verdict(host, port) is True
+
+    def names(self, target: str) -> bool:
+        """Whether an entry allows this `host:port`, so that it is not merely on this machine."""
+        try:
+            location = urlsplit(f"//{target}")
+            host, port = location.hostname or "", location.port
+        except ValueError:
+            return False
+        name, address = _spelled(host)
+        named = any(entry.matches(name, address, port) for entry in self._entries)
+        return named and self.verdict(host, port) is True
 
     def verdict(self, host: str, port: int | None) -> bool | None:
         """Whether this is allowed or refused; None where nothing is said about it, so that it is not allowed."""
@@ -362,12 +376,13 @@ class _Guard:
         guarded = self.find(host, port)
         if guarded is None:
             return None
-        client, place = "socket", ""
-        try:
-            client, place = _origin(guarded.root)
-        except Exception:
-            _report("could not tell what led to a refused connection")
+        client, place = _led_here(guarded)
         refusal = Refusal(client, _target(host, port), guarded.name, place, child=False)
+        self.remember(guarded, refusal)
+        return refusal
+
+    def remember(self, guarded: Guarded, refusal: Refusal) -> None:
+        """Let this fail the test, whatever the program makes of it."""
         try:
             guarded.refused(refusal)
             armed = self.armed_for(guarded)
@@ -375,7 +390,6 @@ class _Guard:
                 _tell(armed, refusal)
         except Exception:
             _report("could not remember a refused connection")
-        return refusal
 
     def find(self, host: str, port: int | None) -> Guarded | None:
         """What does not allow this."""
@@ -465,6 +479,26 @@ def protecting(guarded: Guarded, find: Finder) -> Iterator[None]:
         yield
     finally:
         _guard.disarm(armed)
+
+
+def refuse(guarded: Guarded, client: str, target: str, instead: str) -> NoReturn:
+    """Refuse a call whose socket nothing here would see.
+
+    Raises:
+        LiveCallRefused: always, after `guarded.refused` was told.
+    """
+    refusal = Refusal(client, target, guarded.name, _led_here(guarded)[1], child=False, instead=instead)
+    _guard.remember(guarded, refusal)
+    raise LiveCallRefused(refusal)
+
+
+def _led_here(guarded: Guarded) -> tuple[str, str]:
+    """Which client wants the network, and the line of the project that led to it, as far as that can be told."""
+    try:
+        return _origin(guarded.root)
+    except Exception:
+        _report("could not tell what led to a refused connection")
+        return "socket", ""
 
 
 def close() -> None:

@@ -24,6 +24,7 @@ from pytest_agentops.exchange import (
     parse_json,
     without_content_encoding,
 )
+from pytest_agentops.frames import CONTENT_TYPE
 
 SIDECAR = 64 * 1024
 """Bodies that are no text stand in the cassette up to this many bytes; larger ones in a file of their own."""
@@ -178,6 +179,8 @@ def readable(body: bytes, headers: Headers) -> str | bytes:
         return body
     if kind.startswith("text/event-stream"):
         return _readable_events(text)
+    if kind.startswith(CONTENT_TYPE):
+        return _readable_lines(text)
     if "json" in kind or text[:1] in ("{", "["):
         value = _exact_json(text)
         if value is not None:
@@ -204,6 +207,12 @@ def _exact_json(text: str) -> Any:
         return json.loads(text, object_pairs_hook=once, parse_float=exact)
     except (ValueError, ArithmeticError, RecursionError):
         return None
+
+
+def _readable_lines(text: str) -> str | bytes:
+    lines = text.split("\n")
+    found = "\n".join(_escaped(line) if parse_json(line) is not None else line for line in lines)
+    return found if _survives_yaml(found) else text.encode()
 
 
 def _readable_events(text: str) -> str | bytes:

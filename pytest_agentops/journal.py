@@ -168,8 +168,10 @@ def _drafted(folder: Path) -> Iterator[Path]:
             notes = list(_lines(path))
             draft = Path(notes[0]["draft"])
             said = [line["exchange"] for line in notes if "exchange" in line]
+            # A WebSocket is noted several times while it grows; the last note of a number is the whole of it.
+            found = [exchange_of(index, entry) for index, entry in enumerate(said, 1)]
             tape = Tape(
-                exchanges=tuple(exchange_of(index, entry) for index, entry in enumerate(said, 1)),
+                exchanges=tuple({exchange.number: exchange for exchange in found}.values()),
                 outcome="interrupted",
                 prompts=tuple(Render(**line["render"]) for line in notes if "render" in line),
                 recorded=datetime.fromisoformat(notes[0]["recorded"]),

@@ -48,6 +48,12 @@ class Renaming:
     def __init__(self) -> None:
         self._recorded: dict[str, str] = {}
 
+    def copy(self) -> Renaming:
+        """The same, to try what else may be."""
+        copy = Renaming()
+        copy._recorded = dict(self._recorded)
+        return copy
+
     def fits(self, asked: Key, recorded: Key) -> bool:
         """Whether the secrets in two requests of one digest can be the same ones."""
         taken = set(self._recorded.values())
@@ -242,6 +248,9 @@ _FIELDS: Mapping[str, CauseKind] = {
 }
 """What the first name of a pointer says, in the formats of OpenAI, Anthropic, Gemini and Bedrock."""
 
+_ENVELOPES = ("session", "response", "setup")
+"""What the frames of realtime sessions put around their settings."""
+
 _CONVERSATIONS = ("messages", "input", "contents")
 
 
@@ -250,6 +259,14 @@ def _reason(change: Change, recorded: Any, asked: Any) -> tuple[CauseKind, str]:
         kinds = dict.fromkeys(kind for side in (change.recorded, change.asked) for kind in kinds_in(str(side)))
         return ("volatile value", ", ".join(kinds)) if kinds else ("white space", "")
     field, *rest = change.pointer.split("/")[1:] or [""]
+    if field in _ENVELOPES and rest:
+        field, *rest = rest
+    if field == "item":
+        item = next(
+            (turn for turn in (_at(side, "item") for side in (recorded, asked)) if isinstance(turn, Mapping)), {}
+        )
+        result = str(item.get("type", "")).endswith("_output")
+        return ("tool result", "") if result else ("prompt", str(item.get("role") or "user"))
     if field in _CONVERSATIONS:
         return _said(field, rest, recorded, asked)
     return _FIELDS.get(field, "options" if field else "body"), ""

@@ -43,13 +43,14 @@ from pytest_agentops.credentials import (
 )
 from pytest_agentops.errors import SettingsError, did_you_mean
 from pytest_agentops.exchange import Exchange, Headers, Request, Response, header, parse_json
+from pytest_agentops.frames import CONTENT_TYPE, Frame, frames_of
 
 _KEPT_OF_REQUESTS = frozenset(
     "accept anthropic-beta anthropic-version content-type openai-beta x-stainless-retry-count".split()
 )
 _KEPT_OF_RESPONSES = frozenset(
     "content-encoding content-type location openai-processing-ms openai-version request-id retry-after retry-after-ms "
-    "x-request-id x-should-retry".split()
+    "sec-websocket-protocol x-request-id x-should-retry".split()
 )
 _CREDENTIALS = frozenset(
     "authorization proxy-authorization api-key x-api-key x-goog-api-key openai-organization openai-project".split()
@@ -210,6 +211,11 @@ class Redactor:
             if name in _KEPT_OF_RESPONSES
         )
         return replace(response, reason=self._once(response.reason), headers=headers, body=body)
+
+    def frame(self, frame: Frame) -> Frame:
+        """One frame as it may be kept: cleaned as a line among others, so that each run cleans it alike."""
+        line = Response(101, headers=(("content-type", CONTENT_TYPE),), body=frame.line())
+        return next(iter(frames_of(self.response(line).body)), frame)
 
     def exchange(self, exchange: Exchange) -> Exchange:
         """What is kept of an exchange, without what has been learned since."""
@@ -652,8 +658,10 @@ class _Leaf:
 def _told_together(pieces: Iterable[_Piece]) -> Iterable[list[_Leaf]]:
     """The texts that stand at the same place of several pieces."""
     together: dict[tuple[object, ...], list[_Leaf]] = {}
-    for piece in pieces:
-        for place, around, key in _leaves(piece.value, ()):
+    for index, piece in enumerate(pieces):
+        # What a client says on a WebSocket it says at once, and a replay compares it message by message.
+        alone = isinstance(piece.value, dict) and piece.value.get("from") == "client"
+        for place, around, key in _leaves(piece.value, (index,) if alone else ()):
             together.setdefault(place, []).append(_Leaf(around[key], piece, around, key))
     return together.values()
 

@@ -344,7 +344,7 @@ class Finding:
 
     kind: Literal[
         "unanswered", "malformed", "cut_off", "refused", "unknown_endpoint", "no_response", "no_usage", "failed",
-        "child_process", "unoffered", "framework",
+        "child_process", "unoffered", "framework", "unrecorded",
     ]  # fmt: skip
     message: str
     exchange: int | None = None

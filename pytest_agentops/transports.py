@@ -10,12 +10,13 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from types import ModuleType, SimpleNamespace
 from typing import Any, Literal, Protocol
 
 from pytest_agentops.exchange import Exchange, Failure, Request, Response, header, headers_from
+from pytest_agentops.frames import Frame
 
 Pace = Literal["none", "recorded"]
 """Whether a replayed answer comes at once, or takes the time it took: each event of a stream at its own."""
@@ -31,6 +32,16 @@ class Ticket:
     started: float
     prompts: tuple[int, ...]
     parts: tuple[int, ...]
+
+
+@dataclass(eq=False)
+class Talk:
+    """A WebSocket that is being replayed."""
+
+    exchange: Exchange
+    """The recorded one; several of one address may change places as long as what was said is the same."""
+    said: list[Frame] = field(default_factory=list)
+    """What the client has said so far."""
 
 
 class Listener(Protocol):
@@ -51,6 +62,26 @@ class Listener(Protocol):
         events: tuple[float, ...] = (),
     ) -> None:
         """Keep what became of a request that went live."""
+
+    def so_far(self, ticket: Ticket, response: Response) -> None:
+        """Write down what has been said on a WebSocket that stays open, in case this process does not live on."""
+
+    def talk(self, exchange: Exchange) -> Talk:
+        """A connection was opened that replays this WebSocket."""
+
+    def hear(self, talk: Talk, said: Frame) -> None:
+        """The client said this on a replayed WebSocket.
+
+        Raises:
+            CassetteMiss: it is something else than it had said, or more.
+        """
+
+    def meet(self, client: str, target: str, instead: str) -> None:
+        """A call is made through a client that can be neither recorded nor replayed; `instead` says what could be.
+
+        Raises:
+            LiveCallRefused: nothing may go live.
+        """
 
     def now(self) -> float:
         """Seconds since the recording began."""
@@ -251,6 +282,12 @@ class Reader:
             self._first = moment
         self._chunks.append(chunk)
         self._moments.append(moment)
+
+    def note(self) -> None:
+        """Let what has been read so far be written down."""
+        if not self._done:
+            response = Response(self._status, self._reason, self._headers, b"".join(self._chunks), complete=False)
+            self._recording.so_far(self._ticket, response)
 
     def finish(self, *, complete: bool = False, failure: Failure | None = None) -> None:
         """Keep the response; only the first call counts."""

@@ -27,7 +27,7 @@ LAYERS = [
     ["interaction", "matching", "prompt", "spans", "structure", "transports"],
     ["history", "versions"],
     ["body", "redaction", "requests", "wire"],
-    ["arrivals", "credentials", "exchange", "gates", "guard", "kinds", "prices", "sandbox"],
+    ["arrivals", "credentials", "exchange", "frames", "gates", "guard", "kinds", "prices", "sandbox"],
     ["document", "models", "trace", "trials", "volatile"],
     ["errors"],
 ]
@@ -100,6 +100,7 @@ WEIGHT = {
     "tomlkit": {"versions"},
     "tornado": {"stubs"},
     "vcr": {"tape"},
+    "websockets": {"stubs"},
     "yaml": {"document", "expect", "importing", "lint", "prompt", "releases", "repository", "tape"},
 }
 """Where each package from outside may be imported; no other package may be at all."""

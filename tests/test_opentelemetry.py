@@ -168,9 +168,12 @@ def test_a_call_seen_on_the_wire_and_in_a_span_is_one_model_call(tracer: otel.Tr
 
 
 def test_an_error_of_a_tool_is_told(tracer: otel.Tracer) -> None:
-    with watching(Recording("test")) as recording:
-        with pytest.raises(LookupError), tracer.start_as_current_span("t", attributes=NEWEST["tool"]):
-            raise LookupError("no such order")
+    with (
+        watching(Recording("test")) as recording,
+        pytest.raises(LookupError),
+        tracer.start_as_current_span("t", attributes=NEWEST["tool"]),
+    ):
+        raise LookupError("no such order")
     (call,) = recording.freeze().tool_calls
 
     assert (call.status, call.result) == ("error", "LookupError: no such order")

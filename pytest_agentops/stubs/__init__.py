@@ -1,4 +1,5 @@
-"""How every other client is watched: requests, urllib3, botocore, httplib2, urllib and http.client, aiohttp, tornado.
+"""How every other client is watched: requests, urllib3, botocore, httplib2, urllib and http.client, aiohttp, tornado,
+websockets; and how those are met that cannot be watched, gRPC and libcurl.
 
 One file for each way in. vcrpy's patches cannot serve here. Each live request of theirs takes all of vcrpy's patches
 away for the whole process, those of httpx too, and two of them at once put back what the other had taken away: eight
@@ -19,7 +20,7 @@ from pytest_agentops.arrivals import awaited
 from pytest_agentops.exchange import Failure
 from pytest_agentops.transports import CANCELLED, Listener, Owner, Reader, Ticket, failure_of
 
-Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
+Wrap = Callable[[Any], Any]
 """What makes of a method the one that watches."""
 
 
@@ -27,7 +28,10 @@ class Stubs(Protocol):
     """One way in: what is to be replaced where one of its modules is imported."""
 
     def seams(self, module: str) -> Iterator[tuple[str, str, Wrap]]:
-        """The classes of this module, the name of a method of each, and what makes the one that watches."""
+        """The classes of this module, the name of a method of each, and what makes the one that watches.
+
+        Where there is no name of a class, it is the module's own.
+        """
 
     def let_go(self) -> None:
         """Nothing is watched any more; the methods are put back after this."""
@@ -39,6 +43,13 @@ _ROOMS = {
     "aiohttp.client": "aiohttp",
     "tornado.simple_httpclient": "tornado",
     "tornado.curl_httpclient": "tornado",
+    "grpc._channel": "foreign",
+    "grpc.aio._channel": "foreign",
+    "curl_cffi.curl": "foreign",
+    "curl_cffi.aio": "foreign",
+    "pycurl": "foreign",
+    "websockets.asyncio.client": "websockets",
+    "websockets.sync.client": "websockets",
 }
 """Which file here watches what a module holds; it is imported after that module was."""
 
@@ -64,8 +75,10 @@ def patched(owner: Owner, others: Mapping[str, tuple[str, str, Wrap]] | None = N
 
         def patch(module: str) -> None:
             for holder, method, watched in seams(module):
-                if (found := getattr(sys.modules.get(module), holder, None)) is not None:
-                    original = found.__dict__[method]
+                loaded = sys.modules.get(module)
+                if (found := getattr(loaded, holder, None) if holder else loaded) is not None:
+                    # A function has no dictionary of what makes it; a class's gives its own method, as it stands there.
+                    original = found.__dict__[method] if isinstance(found, type) else getattr(found, method)
                     setattr(found, method, watched(original))
                     patches.callback(setattr, found, method, original)
 

@@ -2,6 +2,7 @@
 
 A decoder is a pure function: one finished exchange in, one `ModelCall` out, streamed or not. It never raises on what a
 server sent; what it cannot read it leaves empty, with the reason in `ModelCall.error` where there is no answer at all.
+A format that has several calls in one exchange has `parts(exchange)` besides, which gives an exchange for each of them.
 """
 
 from __future__ import annotations
