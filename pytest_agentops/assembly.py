@@ -14,13 +14,18 @@ from pytest_agentops.wire import (
     anthropic_messages,
     bedrock_converse,
     cohere_chat,
+    embeddings,
     gemini,
+    ollama,
     openai_chat,
     openai_responses,
+    reranking,
+    services,
 )
 
 FORMATS: tuple[Format, ...] = (
-    openai_chat, openai_responses, anthropic_messages, gemini, bedrock_converse, cohere_chat
+    openai_chat, openai_responses, anthropic_messages, gemini, bedrock_converse, cohere_chat, embeddings, reranking,
+    ollama,
 )  # fmt: skip
 """Every format that is understood, asked in this order."""
 
@@ -43,7 +48,8 @@ def trace_of(
     for exchange in ordered:
         reader = next((reader for reader in FORMATS if reader.reads(exchange.request)), None)
         if reader is None:
-            unknown.append(_unknown(exchange))
+            if services.service_of(exchange.request) is None:
+                unknown.append(_unknown(exchange))
             continue
         if call := _retried(exchange, failed):
             call.tries.append(exchange)
@@ -54,8 +60,9 @@ def trace_of(
             failed.remove(call)
     model_calls = tuple(_answered([call.decoded(recorded) for call in calls]))
     findings = [*unknown, *(finding for call in model_calls for finding in _findings(call))]
-    if model_calls and not any(call.is_answer for call in model_calls):
-        findings.append(Finding("no_response", "no model call ended in an answer", model_calls[-1].number))
+    chats = [call for call in model_calls if call.operation == "chat"]
+    if chats and not any(call.is_answer for call in chats):
+        findings.append(Finding("no_response", "no model call ended in an answer", chats[-1].number))
     return Trace(
         model_calls=model_calls,
         prompts=tuple(prompts),
@@ -117,13 +124,15 @@ def _retried(exchange: Exchange, failed: Sequence[_Call]) -> _Call | None:
 
 def _answered(calls: Sequence[ModelCall]) -> Iterator[ModelCall]:
     """The calls with their tool calls' results, each from the first later request that carries one."""
+    step = 0
     for index, call in enumerate(calls):
         yield replace(
             call,
             tool_calls=tuple(
-                _with_result(replace(tool_call, step=index), calls[index + 1 :]) for tool_call in call.tool_calls
+                _with_result(replace(tool_call, step=step), calls[index + 1 :]) for tool_call in call.tool_calls
             ),
         )
+        step += call.operation == "chat"
 
 
 def _with_result(tool_call: ToolCall, later: Sequence[ModelCall]) -> ToolCall:
@@ -151,7 +160,7 @@ def _findings(call: ModelCall) -> Iterator[Finding]:
     if call.finish_reason in (None, "length", "incomplete"):
         how = "was cut off at its token limit" if call.finish_reason == "length" else "broke off before its end"
         yield Finding("cut_off", f"the answer of {call.model or call.id} {how}", call.number)
-    if call.usage is None:
+    if call.usage is None and call.operation != "rerank":
         yield Finding("no_usage", f"{call.model or call.id} reported no token counts", call.number)
     offered = [name for tool in call.tools for name in tool_names(tool)]
     for tool_call in call.tool_calls:

@@ -39,7 +39,7 @@ from pytest_agentops.expect.trajectories import (
 from pytest_agentops.guard import Refusal
 from pytest_agentops.matching import ABSENT, Cause, Change
 from pytest_agentops.mutation import Mutant
-from pytest_agentops.trace import Comparison, ModelCall, ResponseText, Step, ToolCall, Trace, Trajectory
+from pytest_agentops.trace import Comparison, ModelCall, ResponseText, ToolCall, Trace, Trajectory
 from pytest_agentops.volatile import Volatile, json_path
 
 _WIDTH = 100
@@ -750,8 +750,10 @@ def trace_lines(trace: Trace) -> Iterator[str]:
     yield totals(trace)
     for render in dict.fromkeys((render.name, render.version) for render in trace.prompts):
         yield f"  prompt {render[0]} {render[1] or '(no version)'}"
-    for step in trace.steps:
-        yield from _indented(_step(step))
+    steps = iter(trace.steps)
+    for call in trace.model_calls:
+        title = f"step {next(steps).index}" if call.operation == "chat" else call.operation
+        yield from _indented(_model_call(title, call))
     for finding in trace.findings:
         yield f"  finding: {_cut(finding.message, _WIDTH)} ({finding.kind})"
 
@@ -786,8 +788,7 @@ def _figure(figure: Callable[[], str], otherwise: str) -> str:
         return otherwise
 
 
-def _step(step: Step) -> Iterator[str]:
-    call = step.model_call
+def _model_call(title: str, call: ModelCall) -> Iterator[str]:
     about = [call.model or call.provider]
     if call.usage:
         about.append(f"{call.usage.input_tokens:,} in, {call.usage.output_tokens:,} out")
@@ -795,8 +796,8 @@ def _step(step: Step) -> Iterator[str]:
         about.append(f"{call.latency:.1f} s")
     if len(call.attempts) > 1:
         about.append(f"{len(call.attempts)} attempts")
-    yield f"step {step.index}  {' · '.join(about)}"
-    for tool_call in step.tool_calls:
+    yield f"{title}  {' · '.join(about)}"
+    for tool_call in call.tool_calls:
         outcome = "unanswered" if tool_call.status == "unanswered" else _cut(_json(tool_call.result), 60)
         yield f"  {_shown(tool_call)} -> {outcome}"
     if call.error is not None:

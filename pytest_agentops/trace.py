@@ -31,6 +31,8 @@ FORMAT = 1
 """The version of the JSON that `Trace.to_json` writes."""
 
 Source = Literal["live", "replayed", "imported"]
+Operation = Literal["chat", "embeddings", "rerank"]
+"""What was asked of a model; the first two are values of `gen_ai.operation.name` in OpenTelemetry's conventions."""
 
 
 @dataclass(frozen=True)
@@ -268,6 +270,8 @@ class ModelCall:
     prompts: tuple[int, ...] = ()
     """Which of the trace's prompts this call carries, as indexes into `Trace.prompts`."""
     agent: str | None = None
+    operation: Operation = "chat"
+    """What was asked: only a `chat` is part of the conversation; the others give numbers and no words."""
 
     @property
     def latency(self) -> float | None:
@@ -276,8 +280,8 @@ class ModelCall:
 
     @property
     def is_answer(self) -> bool:
-        """Whether it came to an answer: no error, and no tool that the caller has to run."""
-        return self.error is None and all(call.by_provider for call in self.tool_calls)
+        """Whether it came to an answer in words: no error, and no tool that the caller has to run."""
+        return self.operation == "chat" and self.error is None and all(call.by_provider for call in self.tool_calls)
 
     @property
     def number(self) -> int:
@@ -528,19 +532,24 @@ class Reading:
         return bool(self.model_calls)
 
     @property
+    def chats(self) -> tuple[ModelCall, ...]:
+        """The model calls that are the conversation: those that made embeddings or ranked documents are left out."""
+        return tuple(call for call in self.model_calls if call.operation == "chat")
+
+    @property
     def steps(self) -> tuple[Step, ...]:
-        """One for each model call."""
-        return tuple(Step(index, call) for index, call in enumerate(self.model_calls))
+        """One for each model call of the conversation."""
+        return tuple(Step(index, call) for index, call in enumerate(self.chats))
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
         """All tool calls, in steps' order."""
-        return tuple(tool_call for call in self.model_calls for tool_call in call.tool_calls)
+        return tuple(tool_call for call in self.chats for tool_call in call.tool_calls)
 
     @property
     def trajectory(self) -> Trajectory:
         """The tool calls, as every expectation reads them."""
-        return Trajectory([call.tool_calls for call in self.model_calls], captured=self.captured, origin=self)
+        return Trajectory([call.tool_calls for call in self.chats], captured=self.captured, origin=self)
 
     @property
     def response(self) -> ResponseText:
@@ -553,20 +562,21 @@ class Reading:
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """The conversation of the last model call, its answer included."""
-        if not self.model_calls:
+        """The conversation of the last model call that is one, its answer included."""
+        if not self.chats:
             return ()
-        last = self.model_calls[-1]
+        last = self.chats[-1]
         return (*last.messages, Message("assistant", str(last.response), last.tool_calls))
 
     @property
     def usage(self) -> Usage:
-        """The tokens of all model calls that gave an answer.
+        """The tokens of all model calls that gave an answer, embeddings included.
 
         Raises:
-            UnknownUsage: a model call answered without reporting its tokens.
+            UnknownUsage: a model call answered without reporting its tokens; rankings, which are charged by the search
+                as a rule, need not.
         """
-        answered = [call for call in self.model_calls if call.error is None]
+        answered = [call for call in self.model_calls if call.error is None and call.operation != "rerank"]
         if missing := [call.id for call in answered if call.usage is None]:
             raise UnknownUsage(missing)
         return sum((call.usage for call in self.model_calls if call.usage), Usage())
@@ -585,10 +595,10 @@ class Reading:
 
     @property
     def turns(self) -> tuple[Turn, ...]:
-        """The run, cut where a user's message opens a new exchange of question and answer."""
+        """The conversation, cut where a user's message opens a new exchange of question and answer."""
         turns: list[list[ModelCall]] = []
         asked_in: dict[str, list[ModelCall]] = {}
-        for call in self.model_calls:
+        for call in self.chats:
             answers = [message.tool_call_id for message in call.messages if message.tool_call_id]
             turn = asked_in.get(answers[-1]) if answers and call.messages[-1].role != "user" else None
             if turn is None:
@@ -600,7 +610,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Step(Reading):
-    """One model call and the tool calls it asked for; their order means nothing."""
+    """One model call of the conversation and the tool calls it asked for; their order means nothing."""
 
     index: int
     model_call: ModelCall

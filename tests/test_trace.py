@@ -77,6 +77,7 @@ model_calls = st.builds(
     attempts=st.lists(st.builds(Attempt, counts, seconds, st.none() | errors), max_size=2).map(tuple),
     error=st.none() | errors,
     refusal=st.none() | texts,
+    operation=st.sampled_from(["chat", "embeddings", "rerank"]),
     cost=seconds,
     priced_by=st.none() | texts,
     started=seconds,
@@ -168,6 +169,7 @@ def test_the_json_of_a_small_trace():
                 "started": None,
                 "prompts": [],
                 "agent": None,
+                "operation": "chat",
             }
         ],
         "prompts": [],

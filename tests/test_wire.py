@@ -807,8 +807,8 @@ def test_a_cost_that_is_not_known_is_none_and_never_zero(exchange):
     [
         (
             "POST",
-            "https://api.anthropic.com/v1/files",
-            "POST https://api.anthropic.com/v1/files is no model's endpoint that we know",
+            "https://api.anthropic.com/v1/complete",
+            "POST https://api.anthropic.com/v1/complete is no model's endpoint that we know",
         ),
         (
             "GET",

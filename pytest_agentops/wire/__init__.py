@@ -55,7 +55,7 @@ def error_of(exchange: Exchange) -> CallError | None:
         return CallError(failure.message, code=failure.kind) if failure else CallError("no response was captured")
     body = exchange.response.json
     if exchange.response.status < 400:
-        if exchange.response.is_event_stream or isinstance(body, Mapping):
+        if exchange.response.is_stream or isinstance(body, Mapping):
             return None
         what = "is no JSON object" if exchange.response.complete else "broke off"
         return CallError(f"the answer {what}: {text(exchange.response.body)[:200]!r}", exchange.response.status)
@@ -73,6 +73,8 @@ def answer_of(
         return {}, error
     if exchange.response.is_event_stream:
         answer = joined(server_events(exchange.response.body))
+    elif exchange.response.is_stream:
+        answer = joined(ServerEvent("message", text(line)) for line in exchange.response.pieces())
     else:
         answer = mapping(exchange.response.json)
     failed = answer.get("error") or answer.get("status") == "failed"
@@ -115,7 +117,9 @@ def items(value: object) -> list[Any]:
 
 
 def count(value: object) -> int:
-    """The value if it is a whole number, else 0."""
+    """The value if it is a whole number, else 0; some write it with a decimal point."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 

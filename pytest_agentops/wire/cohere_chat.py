@@ -76,15 +76,10 @@ def _usage(reported: object) -> Usage | None:
     if not tokens:
         return None
     return Usage(
-        input_tokens=count(_whole(tokens.get("input_tokens"))),
-        output_tokens=count(_whole(tokens.get("output_tokens"))),
-        cached_input_tokens=count(_whole(mapping(reported).get("cached_tokens"))),
+        input_tokens=count(tokens.get("input_tokens")),
+        output_tokens=count(tokens.get("output_tokens")),
+        cached_input_tokens=count(mapping(reported).get("cached_tokens")),
     )
-
-
-def _whole(value: object) -> object:
-    """Cohere writes its counts with a decimal point."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _joined(events: Iterable[ServerEvent]) -> dict[str, Any]:
