@@ -13,6 +13,7 @@ from pytest_agentops.wire import (
     Format,
     anthropic_messages,
     bedrock_converse,
+    bedrock_invoke,
     cohere_chat,
     embeddings,
     gemini,
@@ -24,8 +25,8 @@ from pytest_agentops.wire import (
 )
 
 FORMATS: tuple[Format, ...] = (
-    openai_chat, openai_responses, anthropic_messages, gemini, bedrock_converse, cohere_chat, embeddings, reranking,
-    ollama,
+    openai_chat, openai_responses, anthropic_messages, gemini, bedrock_converse, bedrock_invoke, cohere_chat,
+    embeddings, reranking, ollama,
 )  # fmt: skip
 """Every format that is understood, asked in this order."""
 

@@ -49,7 +49,7 @@ _KEPT_OF_REQUESTS = frozenset(
 )
 _KEPT_OF_RESPONSES = frozenset(
     "content-encoding content-type location openai-processing-ms openai-version request-id retry-after retry-after-ms "
-    "x-request-id x-should-retry".split()
+    "x-amzn-bedrock-input-token-count x-amzn-bedrock-output-token-count x-request-id x-should-retry".split()
 )
 _CREDENTIALS = frozenset(
     "authorization proxy-authorization api-key x-api-key x-goog-api-key openai-organization openai-project".split()

@@ -37,8 +37,12 @@ def reads(request: Request) -> bool:
 
 def decode(exchange: Exchange) -> ModelCall:
     """The model call of a conversation."""
+    return conversation(exchange, *_answer(exchange))
+
+
+def conversation(exchange: Exchange, answer: Mapping[str, Any], error: CallError | None) -> ModelCall:
+    """The model call of a conversation that came to this answer, or to this error."""
     asked = mapping(exchange.request.json)
-    answer, error = _answer(exchange)
     named = _PATH.search(exchange.request.location.path)
     message = mapping(mapping(answer.get("output")).get("message"))
     blocks = [mapping(block) for block in items(message.get("content"))]
@@ -66,7 +70,7 @@ def _answer(exchange: Exchange) -> tuple[Mapping[str, Any], CallError | None]:
     events = list(frames(response.body))
     if not events:
         return {}, error_of(exchange)
-    answer = _joined(events)
+    answer = joined(events)
     return answer, answer.pop("failed", None)
 
 
@@ -111,7 +115,7 @@ def _headers(data: bytes) -> Iterator[tuple[str, str]]:
         place += size
 
 
-def _joined(events: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
+def joined(events: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
     """The answer that the events of a stream add up to."""
     blocks: dict[int, dict[str, Any]] = {}
     answer: dict[str, Any] = {}
@@ -217,7 +221,11 @@ def _usage(reported: object) -> Usage | None:
     """Bedrock counts what it read from its cache, and wrote to it, beside the input; here it is a part of it."""
     if not isinstance(reported, Mapping):
         return None
-    read, written = (count(reported.get(key)) for key in ("cacheReadInputTokens", "cacheWriteInputTokens"))
+    # `invoke` has another name for what `converse` calls `cacheReadInputTokens`.
+    read, written = (
+        count(reported.get(f"cache{what}InputTokens") or reported.get(f"cache{what}InputTokenCount"))
+        for what in ("Read", "Write")
+    )
     return Usage(
         input_tokens=count(reported.get("inputTokens")) + read + written,
         output_tokens=count(reported.get("outputTokens")),
