@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 
 from pytest_agentops.exchange import Exchange, header
 from pytest_agentops.prices import priced
-from pytest_agentops.trace import Attempt, Finding, ModelCall, Render, Source, ToolCall, Trace, tool_names
+from pytest_agentops.trace import Attempt, Finding, Message, ModelCall, Render, Source, ToolCall, Trace, tool_names
 from pytest_agentops.wire import (
     Format,
     anthropic_messages,
@@ -47,6 +48,9 @@ def trace_of(
     failed: list[_Call] = []
     unknown: list[Finding] = []
     for exchange in ordered:
+        if call := _asked_again(exchange, calls):
+            call.polls.append(exchange)
+            continue
         reader = next((reader for reader in FORMATS if reader.reads(exchange.request)), None)
         if reader is None:
             if services.service_of(exchange.request) is None:
@@ -59,7 +63,7 @@ def trace_of(
             failed.append(call)
         if not exchange.failed:
             failed.remove(call)
-    model_calls = tuple(_answered([call.decoded(recorded) for call in calls]))
+    model_calls = tuple(_answered(list(_whole(call.decoded(recorded) for call in calls))))
     findings = [*unknown, *(finding for call in model_calls for finding in _findings(call))]
     chats = [call for call in model_calls if call.operation == "chat"]
     if chats and not any(call.is_answer for call in chats):
@@ -86,16 +90,31 @@ class _Call:
 
     reader: Format
     tries: list[Exchange] = field(default_factory=list)
+    polls: list[Exchange] = field(default_factory=list)
+    """What asked later for an answer that is made in the background."""
+
+    @cached_property
+    def id(self) -> str:
+        """The id of the answer, or of what is to become it, when first asked for."""
+        return self.reader.decode(self.tries[-1]).id
 
     def decoded(self, recorded: datetime | None) -> ModelCall:
         first, last = self.tries[0].timing, self.tries[-1]
         attempts = [self.reader.decode(exchange) for exchange in self.tries]
+        answered = [self.reader.decode(exchange) for exchange in self.polls if not exchange.failed]
+        if answered:  # Whoever asks again does not repeat the question.
+            asked = attempts[-1]
+            attempts[-1] = replace(answered[-1], messages=asked.messages, tools=asked.tools, continues=asked.continues)
+        tries = [
+            Attempt(exchange.number, exchange.timing.seconds if exchange.timing else None, attempt.error)
+            for exchange, attempt in zip(self.tries, attempts, strict=True)
+        ]
+        if self.polls:
+            polls = tuple(exchange.number for exchange in self.polls)
+            tries[-1] = replace(tries[-1], latency=_seconds([last, *self.polls]), polls=polls)
         call = replace(
             attempts[-1],
-            attempts=tuple(
-                Attempt(exchange.number, exchange.timing.seconds if exchange.timing else None, attempt.error)
-                for exchange, attempt in zip(self.tries, attempts, strict=True)
-            ),
+            attempts=tuple(tries),
             started=first.started if first else None,
             prompts=last.prompts,
         )
@@ -121,6 +140,36 @@ def _retried(exchange: Exchange, failed: Sequence[_Call]) -> _Call | None:
         if same and (count is None or count == str(len(call.tries))):
             return call
     return None
+
+
+def _asked_again(exchange: Exchange, calls: Sequence[_Call]) -> _Call | None:
+    """The call whose answer this asks for once more, where it is made in the background."""
+    wanted = openai_responses.later(exchange.request)
+    if wanted is None:
+        return None
+    return next((call for call in reversed(calls) if call.reader is openai_responses and call.id == wanted), None)
+
+
+def _whole(calls: Iterable[ModelCall]) -> Iterator[ModelCall]:
+    """The calls, those that go on with a conversation that the provider keeps with what was said before.
+
+    A system message gives way to a new one: instructions are of one call alone.
+    """
+    answers: dict[str, ModelCall] = {}
+    latest: dict[str, ModelCall] = {}
+    for call in calls:
+        earlier = answers.get(call.continues or "") or latest.get(call.conversation or "")
+        if earlier is not None and earlier.error is None:
+            before, now = list(earlier.messages), list(call.messages)
+            instructed = now[:1] if now and now[0].role == "system" else []
+            if instructed and before and before[0].role == "system":
+                del before[0]
+            before.append(Message("assistant", str(earlier.response), earlier.tool_calls))
+            call = replace(call, messages=(*instructed, *before, *now[len(instructed) :]))
+        answers[call.id] = call
+        if call.conversation and call.error is None:
+            latest[call.conversation] = call
+        yield call
 
 
 def _answered(calls: Sequence[ModelCall]) -> Iterator[ModelCall]:

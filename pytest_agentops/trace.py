@@ -234,6 +234,8 @@ class Attempt:
     latency: float | None = None
     """Seconds from sending the request to the end of the response, as recorded."""
     error: CallError | None = None
+    polls: tuple[int, ...] = ()
+    """Exchanges that asked for the answer later, where it was made in the background; `latency` is up to the last."""
 
 
 @dataclass(frozen=True)
@@ -247,7 +249,7 @@ class ModelCall:
     model: str
     """The model that answered, or that was asked for when none answered."""
     messages: tuple[Message, ...] = ()
-    """The conversation that was sent."""
+    """The conversation that was sent; where the provider keeps it, with what came before in the same trace."""
     tools: tuple[Mapping[str, Any], ...] = ()
     """The tools that were offered, as the provider wrote them."""
     response: ResponseText = field(default_factory=ResponseText)
@@ -272,6 +274,12 @@ class ModelCall:
     agent: str | None = None
     operation: Operation = "chat"
     """What was asked: only a `chat` is part of the conversation; the others give numbers and no words."""
+    continues: str | None = None
+    """The id of the answer whose conversation this one goes on with, where the provider keeps it."""
+    conversation: str | None = None
+    """The provider's id of the conversation, where it keeps one."""
+    alternatives: tuple[str, ...] = ()
+    """The texts of the other answers, where more than one was asked for."""
 
     @property
     def latency(self) -> float | None:
@@ -722,8 +730,22 @@ class Trace(Reading):
             raise AgentopsError(f"this is not the JSON of a trace: {type(error).__name__}: {error}") from error
 
 
+_NAMELESS = {
+    "apply_patch": "apply_patch",
+    "computer": "computer",
+    "computer_use_preview": "computer",
+    "local_shell": "local_shell",
+    "mcp": "mcp_approval_request",
+    "shell": "shell",
+    "tool_search": "tool_search",
+}
+"""Tools of a provider's that the caller runs and that have a kind for a name."""
+
+
 def tool_names(tool: Mapping[str, Any]) -> Iterator[str]:
     """The names under which a tool, as the provider wrote it, can be called."""
+    if isinstance(kind := tool.get("type"), str) and kind in _NAMELESS:
+        yield _NAMELESS[kind]
     inner = tool.get("function") or tool.get("toolSpec") or tool.get("systemTool") or tool
     if isinstance(inner, Mapping) and isinstance(inner.get("name"), str):
         yield inner["name"]
@@ -743,6 +765,7 @@ def _model_call(data: Mapping[str, Any]) -> ModelCall:
             "attempts": tuple(_attempt(attempt) for attempt in data["attempts"]),
             "error": data["error"] and CallError(**data["error"]),
             "prompts": tuple(data["prompts"]),
+            "alternatives": tuple(data.get("alternatives", ())),
         }
     )
 
@@ -752,4 +775,5 @@ def _message(data: Mapping[str, Any]) -> Message:
 
 
 def _attempt(data: Mapping[str, Any]) -> Attempt:
-    return Attempt(**{**data, "error": data["error"] and CallError(**data["error"])})
+    error, polls = data["error"] and CallError(**data["error"]), tuple(data.get("polls", ()))
+    return Attempt(**{**data, "error": error, "polls": polls})

@@ -180,6 +180,17 @@ def chat_usage(usage: dict[str, Any]) -> Usage:
     )
 
 
+def is_for_the_caller(item: dict[str, Any]) -> bool:
+    return item["type"] in ("function_call", "custom_tool_call") or item.get("execution") == "client"
+
+
+def arguments_of(item: dict[str, Any]) -> Any:
+    if "input" in item:
+        return {"input": item["input"]}
+    written = item["arguments"]
+    return {"arguments": written} if item["type"] == "tool_search_call" else json.loads(written or "{}")
+
+
 def test_responses_have_the_text_the_tools_and_the_usage_of_their_json(corpus):
     seen = 0
     for place, body, call in answered(corpus, is_response):
@@ -187,19 +198,12 @@ def test_responses_have_the_text_the_tools_and_the_usage_of_their_json(corpus):
         parts = [part for item in output if item["type"] == "message" for part in item["content"]]
         usage = body["usage"]
         assert call.response == "".join(part["text"] for part in parts if part["type"] == "output_text"), place
-        assert [each.name for each in call.tool_calls if not each.by_provider] == [
-            item["name"] for item in output if item["type"] in ("function_call", "custom_tool_call")
+        asked = [item for item in output if item["type"].endswith("_call") and is_for_the_caller(item)]
+        ran = [item for item in output if item["type"].endswith("_call") and not is_for_the_caller(item)]
+        assert [(each.name, each.arguments) for each in call.tool_calls if not each.by_provider] == [
+            (item.get("name", "tool_search"), arguments_of(item)) for item in asked
         ], place
-        assert [each.arguments for each in call.tool_calls if not each.by_provider] == [
-            json.loads(item["arguments"] or "{}") if item["type"] == "function_call" else {"input": item["input"]}
-            for item in output
-            if item["type"] in ("function_call", "custom_tool_call")
-        ], place
-        assert [each.id for each in call.tool_calls if each.by_provider] == [
-            item["id"]
-            for item in output
-            if item["type"].endswith("_call") and item["type"] not in ("function_call", "custom_tool_call")
-        ], place
+        assert [each.id for each in call.tool_calls if each.by_provider] == [item["id"] for item in ran], place
         assert call.usage == Usage(
             usage["input_tokens"],
             usage["output_tokens"],
@@ -254,7 +258,7 @@ def test_a_result_is_joined_wherever_a_later_request_of_the_cassette_carries_one
             carried |= {
                 each.get("call_id")
                 for each in (items if isinstance(items, list) else [])
-                if str(each.get("type")).endswith("call_output")
+                if str(each.get("type")).endswith(("call_output", "tool_search_output"))
             }
         for call in trace.tool_calls:
             kinds = trace.model_calls[call.step].provider

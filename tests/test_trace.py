@@ -74,9 +74,14 @@ model_calls = st.builds(
     tool_calls=some_tool_calls,
     usage=st.none() | st.builds(Usage, counts, counts, counts, counts),
     finish_reason=st.none() | texts,
-    attempts=st.lists(st.builds(Attempt, counts, seconds, st.none() | errors), max_size=2).map(tuple),
+    attempts=st.lists(
+        st.builds(Attempt, counts, seconds, st.none() | errors, st.lists(counts, max_size=2).map(tuple)), max_size=2
+    ).map(tuple),
     error=st.none() | errors,
     refusal=st.none() | texts,
+    continues=st.none() | texts,
+    conversation=st.none() | texts,
+    alternatives=st.lists(texts, max_size=2).map(tuple),
     operation=st.sampled_from(["chat", "embeddings", "rerank"]),
     cost=seconds,
     priced_by=st.none() | texts,
@@ -170,6 +175,9 @@ def test_the_json_of_a_small_trace():
                 "prompts": [],
                 "agent": None,
                 "operation": "chat",
+                "continues": None,
+                "conversation": None,
+                "alternatives": [],
             }
         ],
         "prompts": [],

@@ -203,7 +203,12 @@ def test_a_responses_tool_loop_joins_the_result_with_and_without_repeating_the_c
 
     assert trace.tool_calls == (ToolCall("get_weather", {"city": "Oslo"}, "rain", "ok", "call_1"),)
     assert trace.model_calls[0].messages == (Message("system", "Be brief."), Message("user", "Is it raining?"))
-    assert trace.model_calls[1].messages == (Message("tool", "rain", tool_call_id="call_1"),)
+    assert trace.model_calls[1].messages == (
+        Message("system", "Be brief."),
+        Message("user", "Is it raining?"),
+        Message("assistant", "", (ToolCall("get_weather", {"city": "Oslo"}, id="call_1"),)),
+        Message("tool", "rain", tool_call_id="call_1"),
+    )
     assert (trace.response, trace.findings, len(trace.turns)) == ("Rain.", (), 1)
 
 
