@@ -145,6 +145,11 @@ class Usage:
     reasoning_tokens: int = 0
     cache_write_tokens: int = 0
     """What of the input was written to the provider's cache, where it says so; some charge more for that."""
+    input_audio_tokens: int = 0
+    """What of the input was sound, where the provider says so; some charge more for that too."""
+    output_audio_tokens: int = 0
+    cached_audio_tokens: int = 0
+    """What of the cached input was sound."""
 
     @property
     def total_tokens(self) -> int:
@@ -152,13 +157,10 @@ class Usage:
         return self.input_tokens + self.output_tokens
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            self.input_tokens + other.input_tokens,
-            self.output_tokens + other.output_tokens,
-            self.cached_input_tokens + other.cached_input_tokens,
-            self.reasoning_tokens + other.reasoning_tokens,
-            self.cache_write_tokens + other.cache_write_tokens,
-        )
+        return Usage(*(getattr(self, each) + getattr(other, each) for each in _COUNTS))
+
+
+_COUNTS = tuple(each.name for each in dataclasses.fields(Usage))
 
 
 @dataclass(frozen=True)
@@ -257,6 +259,8 @@ class ModelCall:
     tool_calls: tuple[ToolCall, ...] = ()
     usage: Usage | None = None
     """None when the provider did not report it."""
+    reported_usage: Mapping[str, Any] | None = None
+    """The figures that `usage` was read from, as the provider wrote them, with those that we have no name for."""
     finish_reason: str | None = None
     """In the words of chat completions; empty when the answer ended without a reason, None when it broke off."""
     attempts: tuple[Attempt, ...] = ()

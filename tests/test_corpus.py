@@ -177,6 +177,8 @@ def chat_usage(usage: dict[str, Any]) -> Usage:
         usage["completion_tokens"],
         (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
         (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0,
+        input_audio_tokens=(usage.get("prompt_tokens_details") or {}).get("audio_tokens") or 0,
+        output_audio_tokens=(usage.get("completion_tokens_details") or {}).get("audio_tokens") or 0,
     )
 
 
@@ -212,6 +214,15 @@ def test_responses_have_the_text_the_tools_and_the_usage_of_their_json(corpus):
         ), place
         assert (call.id, call.model, call.error) == (body["id"], body["model"], None), place
         seen += 1
+    assert seen > 0
+
+
+def test_the_figures_of_the_provider_are_kept_as_it_wrote_them(corpus):
+    seen = 0
+    for wanted in (is_chat, is_response, *OTHERS):
+        for place, body, call in answered(corpus, wanted):
+            assert call.reported_usage == (body.get("usage") or body.get("usageMetadata")), place
+            seen += call.reported_usage is not None
     assert seen > 0
 
 
@@ -302,6 +313,9 @@ def gemini(body: Any) -> tuple[str, list[tuple[str, Any]], Usage, str]:
             usage.get("candidatesTokenCount", 0) + thought,
             usage.get("cachedContentTokenCount", 0),
             thought,
+            input_audio_tokens=sum(
+                each["tokenCount"] for each in usage.get("promptTokensDetails", []) if each["modality"] == "AUDIO"
+            ),
         ),
         body["modelVersion"],
     )

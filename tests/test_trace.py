@@ -72,7 +72,7 @@ model_calls = st.builds(
     tools=st.lists(objects, max_size=2).map(tuple),
     response=texts.map(ResponseText),
     tool_calls=some_tool_calls,
-    usage=st.none() | st.builds(Usage, counts, counts, counts, counts),
+    usage=st.none() | st.builds(Usage, *[counts] * 8),
     finish_reason=st.none() | texts,
     attempts=st.lists(
         st.builds(Attempt, counts, seconds, st.none() | errors, st.lists(counts, max_size=2).map(tuple)), max_size=2
@@ -82,6 +82,7 @@ model_calls = st.builds(
     continues=st.none() | texts,
     conversation=st.none() | texts,
     alternatives=st.lists(texts, max_size=2).map(tuple),
+    reported_usage=st.none() | objects,
     operation=st.sampled_from(["chat", "embeddings", "rerank"]),
     cost=seconds,
     priced_by=st.none() | texts,
@@ -164,7 +165,11 @@ def test_the_json_of_a_small_trace():
                     "cached_input_tokens": 0,
                     "reasoning_tokens": 0,
                     "cache_write_tokens": 0,
+                    "input_audio_tokens": 0,
+                    "output_audio_tokens": 0,
+                    "cached_audio_tokens": 0,
                 },
+                "reported_usage": None,
                 "finish_reason": None,
                 "attempts": [],
                 "error": None,

@@ -776,6 +776,19 @@ def test_cached_input_costs_less():
     assert (read(whole).cost, read(cached).cost) == (0.15, 0.075)
 
 
+def test_sound_costs_what_sound_costs_where_its_price_is_known():
+    def cost(model: str, **sound: int) -> float:
+        usage = {"prompt_tokens": 1_000_000, "completion_tokens": 1_000_000}
+        details = {"prompt_tokens_details": {"audio_tokens": sound.get("read", 0)}}
+        details |= {"completion_tokens_details": {"audio_tokens": sound.get("said", 0)}}
+        return read(used(model, **usage, **details)).cost
+
+    assert cost("gpt-audio") == 12.5
+    assert cost("gpt-audio", read=1_000_000) == 42.0
+    assert cost("gpt-audio", read=1_000_000, said=1_000_000) == 96.0
+    assert cost("gpt-5-mini", read=1_000_000) == cost("gpt-5-mini")  # One price for all that it reads.
+
+
 def test_the_price_names_its_table():
     assert (
         read(used("gpt-4o-mini", prompt_tokens=1, completion_tokens=1))

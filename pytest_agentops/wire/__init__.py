@@ -123,6 +123,11 @@ def count(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
+def reported(value: object) -> Mapping[str, Any] | None:
+    """The figures as the provider wrote them, or None where there are none."""
+    return mapping(value) or None
+
+
 def optional_text(value: object) -> str | None:
     """The value if it is a text that says something, else None."""
     return value if isinstance(value, str) and value else None

@@ -11,7 +11,7 @@ from typing import Any
 
 from pytest_agentops.exchange import Exchange, Request, ServerEvent, parse_json
 from pytest_agentops.trace import Message, ModelCall, ResponseText, ToolCall, Usage
-from pytest_agentops.wire import answer_of, count, items, mapping, optional_text, provider_of, tool_call
+from pytest_agentops.wire import answer_of, count, items, mapping, optional_text, provider_of, reported, tool_call
 
 _FINISHED = {
     "end_turn": "stop",
@@ -50,6 +50,7 @@ def decode(exchange: Exchange) -> ModelCall:
         response=ResponseText(said),
         tool_calls=tuple(_tool_calls(blocks)),
         usage=_usage(answer.get("usage")),
+        reported_usage=reported(answer.get("usage")),
         finish_reason=_finish_reason(answer),
         error=error,
         refusal=(said or _explained(answer) or "no reason was given") if refused else None,
@@ -135,17 +136,17 @@ def _failed(result: Mapping[str, Any]) -> bool:
     return result.get("is_error") is True or str(mapping(content).get("type") or "").endswith("_error")
 
 
-def _usage(reported: object) -> Usage | None:
+def _usage(figures: object) -> Usage | None:
     """Anthropic counts what it read from its cache, and wrote to it, beside the input; here it is a part of it."""
-    if not isinstance(reported, Mapping):
+    if not isinstance(figures, Mapping):
         return None
-    read, written = (count(reported.get(key)) for key in ("cache_read_input_tokens", "cache_creation_input_tokens"))
+    read, written = (count(figures.get(key)) for key in ("cache_read_input_tokens", "cache_creation_input_tokens"))
     return Usage(
-        input_tokens=count(reported.get("input_tokens")) + read + written,
-        output_tokens=count(reported.get("output_tokens")),
+        input_tokens=count(figures.get("input_tokens")) + read + written,
+        output_tokens=count(figures.get("output_tokens")),
         cached_input_tokens=read,
         cache_write_tokens=written,
-        reasoning_tokens=count(mapping(reported.get("output_tokens_details")).get("thinking_tokens")),
+        reasoning_tokens=count(mapping(figures.get("output_tokens_details")).get("thinking_tokens")),
     )
 
 

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from pytest_agentops.exchange import Exchange, Request, parse_json
 from pytest_agentops.trace import CallError, Message, ModelCall, ResponseText, ToolCall, Usage
-from pytest_agentops.wire import answer_of, count, error_of, items, mapping, optional_text, tool_call
+from pytest_agentops.wire import answer_of, count, error_of, items, mapping, optional_text, reported, tool_call
 
 _PATH = re.compile(r"/model/([^/]+)/converse(?:-stream)?$")
 _FINISHED = {
@@ -56,6 +56,7 @@ def conversation(exchange: Exchange, answer: Mapping[str, Any], error: CallError
         response=ResponseText("".join(_texts(blocks))),
         tool_calls=tuple(_tool_calls(blocks)),
         usage=_usage(answer.get("usage")),
+        reported_usage=reported(answer.get("usage")),
         finish_reason=_FINISHED.get(reason, reason) if reason else None,
         error=error,
     )
@@ -217,18 +218,18 @@ def _tool_calls(blocks: Iterable[Mapping[str, Any]]) -> Iterator[ToolCall]:
         )
 
 
-def _usage(reported: object) -> Usage | None:
+def _usage(figures: object) -> Usage | None:
     """Bedrock counts what it read from its cache, and wrote to it, beside the input; here it is a part of it."""
-    if not isinstance(reported, Mapping):
+    if not isinstance(figures, Mapping):
         return None
     # `invoke` has another name for what `converse` calls `cacheReadInputTokens`.
     read, written = (
-        count(reported.get(f"cache{what}InputTokens") or reported.get(f"cache{what}InputTokenCount"))
+        count(figures.get(f"cache{what}InputTokens") or figures.get(f"cache{what}InputTokenCount"))
         for what in ("Read", "Write")
     )
     return Usage(
-        input_tokens=count(reported.get("inputTokens")) + read + written,
-        output_tokens=count(reported.get("outputTokens")),
+        input_tokens=count(figures.get("inputTokens")) + read + written,
+        output_tokens=count(figures.get("outputTokens")),
         cached_input_tokens=read,
         cache_write_tokens=written,
     )

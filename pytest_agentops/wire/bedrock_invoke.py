@@ -29,6 +29,7 @@ from pytest_agentops.wire import (
     mapping,
     openai_chat,
     optional_text,
+    reported,
     reranking,
 )
 
@@ -65,12 +66,14 @@ def decode(exchange: Exchange) -> ModelCall:
         call = openai_chat.decode(_completed(exchange, chunks))
     else:
         call = _completion(exchange, asked, chunks)
+    figures = _figures(exchange, chunks or ())
     return replace(
         call,
         id=call.id or f"call-{exchange.number}",
         provider="aws.bedrock",
         model=model,
-        usage=call.usage or _counted(exchange, chunks or ()),
+        usage=call.usage or _counted(figures),
+        reported_usage=call.reported_usage or reported(figures),
         error=failed or call.error,
     )
 
@@ -200,19 +203,22 @@ def _given(values: list[Mapping[str, Any]], *keys: str) -> list[Any]:
     return [value[key] for value in values for key in keys if value.get(key)]
 
 
-def _counted(exchange: Exchange, chunks: Iterable[Mapping[str, Any]]) -> Usage | None:
-    """The tokens as Bedrock counted them: in the last chunk of a stream, else in the headers of the answer."""
-    metrics = next((mapping(chunk[_METRICS]) for chunk in chunks if _METRICS in chunk), None)
-    if metrics is not None:
-        read, written = (count(metrics.get(f"cache{what}InputTokenCount")) for what in ("Read", "Write"))
-        return Usage(
-            count(metrics.get("inputTokenCount")) + read + written,
-            count(metrics.get("outputTokenCount")),
-            cached_input_tokens=read,
-            cache_write_tokens=written,
-        )
+def _figures(exchange: Exchange, chunks: Iterable[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """What Bedrock counted itself: in the last chunk of a stream, else in the headers of the answer."""
+    if metrics := next((mapping(chunk[_METRICS]) for chunk in chunks if _METRICS in chunk), None):
+        return metrics
     headers = exchange.response.headers if exchange.response is not None else ()
-    given = [header(headers, f"x-amzn-bedrock-{what}-token-count") for what in ("input", "output")]
-    if given[0] is None or not all(each is None or each.isdecimal() for each in given):
+    given = {what: header(headers, f"x-amzn-bedrock-{what}-token-count") or "" for what in ("input", "output")}
+    return {f"{what}TokenCount": int(each) for what, each in given.items() if re.fullmatch(r"[0-9]{1,15}", each)}
+
+
+def _counted(figures: Mapping[str, Any]) -> Usage | None:
+    if "inputTokenCount" not in figures:
         return None
-    return Usage(*(int(each or 0) for each in given))
+    read, written = (count(figures.get(f"cache{what}InputTokenCount")) for what in ("Read", "Write"))
+    return Usage(
+        count(figures["inputTokenCount"]) + read + written,
+        count(figures.get("outputTokenCount")),
+        cached_input_tokens=read,
+        cache_write_tokens=written,
+    )

@@ -10,7 +10,7 @@ from typing import Any
 
 from pytest_agentops.exchange import Exchange, Request, ServerEvent
 from pytest_agentops.trace import Message, ModelCall, ResponseText, ToolCall, Usage
-from pytest_agentops.wire import answer_of, count, items, mapping, optional_text, provider_of, tool_call
+from pytest_agentops.wire import answer_of, count, items, mapping, optional_text, provider_of, reported, tool_call
 
 _FINISHED = {
     "COMPLETE": "stop",
@@ -42,6 +42,7 @@ def decode(exchange: Exchange) -> ModelCall:
         response=ResponseText(_text(message.get("content"))),
         tool_calls=tuple(_tool_calls(message)),
         usage=_usage(answer.get("usage")),
+        reported_usage=reported(answer.get("usage")),
         finish_reason=_FINISHED.get(reason, reason.lower()) if reason else None,
         error=error,
     )
@@ -71,14 +72,14 @@ def _tool_calls(message: Mapping[str, Any]) -> Iterator[ToolCall]:
         yield tool_call(function.get("name"), function.get("arguments"), call.get("id"))
 
 
-def _usage(reported: object) -> Usage | None:
-    tokens = mapping(mapping(reported).get("tokens"))
+def _usage(figures: object) -> Usage | None:
+    tokens = mapping(mapping(figures).get("tokens"))
     if not tokens:
         return None
     return Usage(
         input_tokens=count(tokens.get("input_tokens")),
         output_tokens=count(tokens.get("output_tokens")),
-        cached_input_tokens=count(mapping(reported).get("cached_tokens")),
+        cached_input_tokens=count(mapping(figures).get("cached_tokens")),
     )
 
 

@@ -15,12 +15,14 @@ from typing import Any
 
 from pytest_agentops.exchange import Exchange, Request
 from pytest_agentops.trace import Message, ModelCall, Usage
-from pytest_agentops.wire import answer_of, count, items, mapping, provider_of
+from pytest_agentops.wire import answer_of, count, items, mapping, provider_of, reported
 
 _PATH = re.compile(r"/(?:embeddings|contextualizedembeddings|multimodalembeddings|v[12]/embed|api/embed)$")
 _OF_GOOGLE = re.compile(
     r"/models/([^/:]+):(?:embedContent|batchEmbedContents)$|/models/([^/:]*embedding[^/:]*):predict$"
 )
+
+_FIGURES = ("usage", "usageMetadata", "meta", "metadata")
 
 
 def reads(request: Request) -> bool:
@@ -41,6 +43,7 @@ def decode(exchange: Exchange) -> ModelCall:
         model=str(answer.get("model") or asked.get("model") or of_path),
         messages=tuple(Message("user", text) for text in _texts(asked)),
         usage=_usage(answer),
+        reported_usage=next((found for key in _FIGURES if (found := reported(answer.get(key)))), None),
         finish_reason="" if error is None else None,
         error=error,
         operation="embeddings",
@@ -69,10 +72,10 @@ def _text(value: Any) -> Any:
 
 def _usage(answer: Mapping[str, Any]) -> Usage | None:
     """The tokens that were read; none are written."""
-    reported, billed = mapping(answer.get("usage")), mapping(mapping(answer.get("meta")).get("billed_units"))
+    figures, billed = mapping(answer.get("usage")), mapping(mapping(answer.get("meta")).get("billed_units"))
     google = mapping(answer.get("usageMetadata"))
     found = [
-        *(reported.get(key) for key in ("prompt_tokens", "input_tokens", "total_tokens")),
+        *(figures.get(key) for key in ("prompt_tokens", "input_tokens", "total_tokens")),
         billed.get("input_tokens"),
         google.get("promptTokenCount"),
         answer.get("prompt_eval_count"),

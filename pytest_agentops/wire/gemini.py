@@ -12,7 +12,17 @@ from typing import Any
 
 from pytest_agentops.exchange import Exchange, Request, ServerEvent
 from pytest_agentops.trace import CallError, Message, ModelCall, ResponseText, ToolCall, Usage
-from pytest_agentops.wire import answer_of, count, error_from, items, mapping, optional_text, provider_of, tool_call
+from pytest_agentops.wire import (
+    answer_of,
+    count,
+    error_from,
+    items,
+    mapping,
+    optional_text,
+    provider_of,
+    reported,
+    tool_call,
+)
 
 _MODEL = re.compile(r"/models/([^/:]+):(?:generateContent|streamGenerateContent)$")
 _FINISHED = {"STOP": "stop", "MAX_TOKENS": "length"}
@@ -45,6 +55,7 @@ def decode(exchange: Exchange) -> ModelCall:
         response=ResponseText(said),
         tool_calls=calls,
         usage=_usage(_get(answer, "usageMetadata")),
+        reported_usage=reported(_get(answer, "usageMetadata")),
         finish_reason="content_filter" if blocked else _finish_reason(candidate, calls),
         error=error,
         refusal=f"the prompt was blocked: {blocked}" if blocked else None,
@@ -148,20 +159,29 @@ def _tool_calls(parts: Iterable[Mapping[str, Any]], known: Counter[str]) -> Iter
             )
 
 
-def _usage(reported: object) -> Usage | None:
+def _usage(figures: object) -> Usage | None:
     """What the model thought counts as output; what tools of the provider gave it to read, as input."""
-    if not isinstance(reported, Mapping):
+    if not isinstance(figures, Mapping):
         return None
-    figures = {
-        name: count(_get(reported, f"{name}TokenCount"))
+    prompt, by_tools, candidates, thoughts, cached = (
+        count(_get(figures, f"{name}TokenCount"))
         for name in ("prompt", "toolUsePrompt", "candidates", "thoughts", "cachedContent")
-    }
-    return Usage(
-        input_tokens=figures["prompt"] + figures["toolUsePrompt"],
-        output_tokens=figures["candidates"] + figures["thoughts"],
-        cached_input_tokens=count(_get(reported, "cachedContentTokenCount")),
-        reasoning_tokens=figures["thoughts"],
     )
+    return Usage(
+        input_tokens=prompt + by_tools,
+        output_tokens=candidates + thoughts,
+        cached_input_tokens=cached,
+        reasoning_tokens=thoughts,
+        input_audio_tokens=_sound(figures, "prompt") + _sound(figures, "toolUsePrompt"),
+        output_audio_tokens=_sound(figures, "candidates"),
+        cached_audio_tokens=_sound(figures, "cache"),
+    )
+
+
+def _sound(figures: Mapping[str, Any], what: str) -> int:
+    """The tokens of sound among these, of which Google tells each kind apart."""
+    kinds = (mapping(each) for each in items(_get(figures, f"{what}TokensDetails")))
+    return sum(count(_get(each, "tokenCount")) for each in kinds if each.get("modality") == "AUDIO")
 
 
 def _joined(events: Iterable[ServerEvent]) -> dict[str, Any]:

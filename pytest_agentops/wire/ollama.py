@@ -11,7 +11,7 @@ from typing import Any
 
 from pytest_agentops.exchange import Exchange, Request, ServerEvent
 from pytest_agentops.trace import Message, ModelCall, ResponseText, ToolCall, Usage
-from pytest_agentops.wire import answer_of, count, items, mapping, optional_text, provider_of, tool_call
+from pytest_agentops.wire import answer_of, count, items, mapping, optional_text, provider_of, reported, tool_call
 
 
 def reads(request: Request) -> bool:
@@ -42,6 +42,7 @@ def decode(exchange: Exchange) -> ModelCall:
         response=ResponseText(optional_text(message.get("content")) or optional_text(answer.get("response")) or ""),
         tool_calls=calls,
         usage=_usage(answer),
+        reported_usage=reported({key: value for key, value in answer.items() if key.endswith(("_count", "_duration"))}),
         finish_reason=_finish_reason(answer, calls),
         error=error,
     )

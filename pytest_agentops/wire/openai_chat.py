@@ -17,6 +17,7 @@ from pytest_agentops.wire import (
     mapping,
     optional_text,
     provider_of,
+    reported,
     tool_call,
 )
 
@@ -43,6 +44,7 @@ def decode(exchange: Exchange) -> ModelCall:
         response=ResponseText(_said(message)),
         tool_calls=_tool_calls(message),
         usage=_usage(answer.get("usage")),
+        reported_usage=reported(answer.get("usage")),
         finish_reason=_finish_reason(choice),
         error=error,
         refusal=refusal,
@@ -94,14 +96,17 @@ def _tool_call(call: Mapping[str, Any]) -> ToolCall:
     return tool_call(function.get("name"), function.get("arguments"), call.get("id"))
 
 
-def _usage(reported: object) -> Usage | None:
-    if not isinstance(reported, Mapping):
+def _usage(figures: object) -> Usage | None:
+    if not isinstance(figures, Mapping):
         return None
+    read, written = mapping(figures.get("prompt_tokens_details")), mapping(figures.get("completion_tokens_details"))
     return Usage(
-        input_tokens=count(reported.get("prompt_tokens")),
-        output_tokens=count(reported.get("completion_tokens")),
-        cached_input_tokens=count(mapping(reported.get("prompt_tokens_details")).get("cached_tokens")),
-        reasoning_tokens=count(mapping(reported.get("completion_tokens_details")).get("reasoning_tokens")),
+        input_tokens=count(figures.get("prompt_tokens")),
+        output_tokens=count(figures.get("completion_tokens")),
+        cached_input_tokens=count(read.get("cached_tokens")),
+        reasoning_tokens=count(written.get("reasoning_tokens")),
+        input_audio_tokens=count(read.get("audio_tokens")),
+        output_audio_tokens=count(written.get("audio_tokens")),
     )
 
 

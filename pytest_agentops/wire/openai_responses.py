@@ -20,6 +20,7 @@ from pytest_agentops.wire import (
     mapping,
     optional_text,
     provider_of,
+    reported,
     tool_call,
 )
 
@@ -65,6 +66,7 @@ def decode(exchange: Exchange) -> ModelCall:
         response=ResponseText("".join(_parts(output, "output_text", "text")) or refusal or ""),
         tool_calls=calls,
         usage=_usage(answer.get("usage")),
+        reported_usage=reported(answer.get("usage")),
         finish_reason=_finish_reason(answer, calls, error),
         error=error,
         refusal=refusal,
@@ -182,14 +184,17 @@ def _by_provider(item: Mapping[str, Any], name: str, arguments: object, result: 
     )
 
 
-def _usage(reported: object) -> Usage | None:
-    if not isinstance(reported, Mapping):
+def _usage(figures: object) -> Usage | None:
+    if not isinstance(figures, Mapping):
         return None
+    read, written = mapping(figures.get("input_tokens_details")), mapping(figures.get("output_tokens_details"))
     return Usage(
-        input_tokens=count(reported.get("input_tokens")),
-        output_tokens=count(reported.get("output_tokens")),
-        cached_input_tokens=count(mapping(reported.get("input_tokens_details")).get("cached_tokens")),
-        reasoning_tokens=count(mapping(reported.get("output_tokens_details")).get("reasoning_tokens")),
+        input_tokens=count(figures.get("input_tokens")),
+        output_tokens=count(figures.get("output_tokens")),
+        cached_input_tokens=count(read.get("cached_tokens")),
+        reasoning_tokens=count(written.get("reasoning_tokens")),
+        input_audio_tokens=count(read.get("audio_tokens")),
+        output_audio_tokens=count(written.get("audio_tokens")),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pytest_agentops.exchange import Exchange, Request
 from pytest_agentops.trace import Message, ModelCall, ResponseText, Usage
-from pytest_agentops.wire import answer_of, count, items, mapping, provider_of
+from pytest_agentops.wire import answer_of, count, items, mapping, provider_of, reported
 
 
 def reads(request: Request) -> bool:
@@ -43,6 +43,7 @@ def decode(exchange: Exchange) -> ModelCall:
         ),
         response=ResponseText(json.dumps(ranked) if error is None else ""),
         usage=_usage(answer),
+        reported_usage=reported(answer.get("usage")) or reported(answer.get("meta")),
         finish_reason="" if error is None else None,
         error=error,
         operation="rerank",
@@ -56,8 +57,8 @@ def _text(document: Any) -> Any:
 def _usage(answer: Mapping[str, Any]) -> Usage | None:
     """The tokens that were read, of providers that count them; others count searches."""
     counted = mapping(answer.get("usage")), mapping(mapping(answer.get("meta")).get("tokens"))
-    for reported in counted:
+    for figures in counted:
         for key in ("prompt_tokens", "input_tokens", "total_tokens"):
-            if reported.get(key) is not None:
-                return Usage(input_tokens=count(reported[key]))
+            if figures.get(key) is not None:
+                return Usage(input_tokens=count(figures[key]))
     return None
