@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,11 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from botocore.eventstream import EventStreamBuffer
 
-from pytest_agentops.trace import ModelCall, Trace, Usage
+from pytest_agentops.exchange import Request
+from pytest_agentops.trace import Attempt, ModelCall, Trace, Usage
+from pytest_agentops.wire import provider_of, services
 
 CORPUS = Path(os.environ.get("AGENTOPS_CORPUS") or Path(__file__).resolve().parent.parent.parent / "shared" / "corpus")
 
@@ -362,3 +366,131 @@ def test_other_formats_have_the_text_the_tools_and_the_usage_of_their_json(corpu
         assert call.error is None, place
         seen += 1
     assert seen > 0
+
+
+# --- the table by provider -------------------------------------------------------------------------------------------
+
+
+def chat(body: Any) -> tuple[str, list[tuple[str, Any]], Usage | None, str]:
+    message, usage = body["choices"][0]["message"], body.get("usage")
+    content = message.get("content")
+    if isinstance(content, list):
+        content = "".join(part.get("text") or "" for part in content if part.get("type") == "text")
+    calls = [each["function"] for each in message.get("tool_calls") or []]
+    return (
+        content or message.get("refusal") or "",
+        [(call["name"], json.loads(call["arguments"] or "{}") or {}) for call in calls],
+        usage and chat_usage(usage),
+        body["model"],
+    )
+
+
+def response(body: Any) -> tuple[str, list[tuple[str, Any]], Usage | None, str]:
+    output, usage = body["output"], body["usage"]
+    parts = [part for item in output if item["type"] == "message" for part in item["content"]]
+    asked = [item for item in output if item["type"].endswith("_call") and is_for_the_caller(item)]
+    return (
+        "".join(part["text"] for part in parts if part["type"] == "output_text"),
+        [(item.get("name", "tool_search"), arguments_of(item)) for item in asked],
+        Usage(
+            usage["input_tokens"],
+            usage["output_tokens"],
+            usage["input_tokens_details"]["cached_tokens"],
+            usage["output_tokens_details"]["reasoning_tokens"],
+        ),
+        body["model"],
+    )
+
+
+LOOK_UPS = {
+    is_chat: chat,
+    is_response: response,
+    is_anthropic: anthropic,
+    is_gemini: gemini,
+    is_bedrock: bedrock,
+    is_cohere: cohere,
+}
+
+
+def said(interaction: Interaction) -> str:
+    """The text of a streamed answer, put together from its events in the shortest way."""
+    raw = interaction["response"]["body"]["string"]
+    if is_bedrock(interaction):
+        buffer = EventStreamBuffer()
+        buffer.add_data(raw)
+        return "".join((json.loads(each.payload).get("delta") or {}).get("text", "") for each in buffer)
+    lines = (raw.decode() if isinstance(raw, bytes) else raw).splitlines()
+    sent = [line.removeprefix("data:").strip() for line in lines if line.startswith("data:")]
+    return "".join(piece(json.loads(each)) for each in sent if each not in ("", "[DONE]"))
+
+
+def piece(event: Any) -> str:
+    """What one event adds to the text, whoever sent it."""
+    if event.get("type") == "response.output_text.delta":
+        return event["delta"]
+    if event.get("type") in ("content_block_delta", "content_block_start"):
+        block = event.get("delta") or event["content_block"]
+        return block["text"] if block["type"] in ("text", "text_delta") else ""
+    for choice in event.get("choices") or []:
+        return (choice.get("delta") or {}).get("content") or ""
+    for candidate in event.get("candidates") or []:
+        parts = (candidate.get("content") or {}).get("parts") or []
+        return "".join(part["text"] for part in parts if "text" in part and not part.get("thought"))
+    return ""
+
+
+def equal(interaction: Interaction, attempt: Attempt, call: ModelCall | None) -> bool:
+    """Whether a model call is what plain look-ups in its answer give; of a stream, whether its text is.
+
+    Of an answer that is an error it has to be that error; `call` is None where the client tried again.
+    """
+    body = answer(interaction)
+    if status(interaction) >= 400:
+        return attempt.error is not None and attempt.error.status == status(interaction)
+    if call is None or (body is not None and body.get("error")):
+        return attempt.error is not None
+    if body is None:
+        return call.response == said(interaction)
+    text, tools, usage, model = next(look_up for wanted, look_up in LOOK_UPS.items() if wanted(interaction))(body)
+    asked = [(each.name, each.arguments) for each in call.tool_calls if not each.by_provider]
+    return (call.response, asked, call.usage) == (text, tools, usage) and (not model or call.model == model)
+
+
+def table(corpus: list[tuple[Path, list[Interaction], Trace]]) -> list[str]:
+    """A row for each provider, and a line for each kind of exchange that is no model call, saying why."""
+    rows: dict[str, Counter[str]] = defaultdict(Counter)
+    reasons: Counter[str] = Counter()
+    for _, interactions, trace in corpus:
+        calls = read_by_attempt(trace)
+        attempts = {attempt.exchange: attempt for call in trace.model_calls for attempt in call.attempts}
+        for number, interaction in enumerate(interactions, 1):
+            sent = interaction["request"]
+            request = Request(sent["method"], sent["uri"])
+            if number in attempts:
+                same = equal(interaction, attempts[number], calls.get(number))
+                rows[provider_of(request)] += Counter(exchanges=1, decoded=1, equal=int(same))
+                continue
+            service = services.service_of(request)
+            provider = provider_of(request) if service else "elsewhere"
+            rows[provider] += Counter(exchanges=1, decoded=0, equal=0)
+            reasons[f"{provider}: {service or f'{request.location.hostname}, no model answers there'}"] += 1
+    lines = ["| provider | exchanges | decoded | equal |", "| --- | --- | --- | --- |"]
+    for provider in sorted(rows, key=lambda each: (each == "elsewhere", each)):
+        figures = rows[provider]
+        lines.append(f"| {provider} | {figures['exchanges']} | {figures['decoded']} | {figures['equal']} |")
+    total = sum(rows.values(), Counter())
+    lines.append(f"| all | {total['exchanges']} | {total['decoded']} | {total['equal']} |")
+    return [*lines, "", "Not decoded:", "", *(f"- {count} of {reason}" for reason, count in sorted(reasons.items()))]
+
+
+def test_every_model_call_is_equal_and_the_table_in_the_docs_is_this_one(corpus, record_property):
+    lines = table(corpus)
+    record_property("corpus", json.dumps(lines))
+
+    for line in lines[2 : lines.index("")]:
+        provider, _, decoded, same = line.strip("| ").split(" | ")
+        assert decoded == same, provider
+    if "AGENTOPS_CORPUS" not in os.environ:
+        assert "\n".join(lines) in (Path(__file__).parent.parent / "docs" / "traces.md").read_text("utf-8"), "\n".join(
+            lines
+        )

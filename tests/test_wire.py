@@ -748,6 +748,8 @@ def test_one_exchange_without_times_leaves_the_duration_unknown():
         ("https://api.deepseek.com/chat/completions/", "deepseek"),
         ("https://mine.openai.azure.com/openai/deployments/gpt/chat/completions?api-version=1", "azure.ai.openai"),
         ("https://openrouter.ai/api/v1/chat/completions", "openrouter.ai"),
+        ("https://bedrock-runtime.us-east-1.amazonaws.com/openai/v1/chat/completions", "aws.bedrock"),
+        ("https://bedrock-mantle.us-east-1.api.aws/v1/chat/completions", "aws.bedrock"),
         ("http://127.0.0.1:8080/v1/chat/completions", "127.0.0.1"),
     ],
 )

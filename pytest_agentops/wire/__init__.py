@@ -45,6 +45,8 @@ def provider_of(request: Request) -> str:
         return "azure.ai.openai"
     if host == "aiplatform.googleapis.com" or host.endswith("-aiplatform.googleapis.com"):
         return "gcp.vertex_ai"
+    if host.startswith("bedrock-") and host.endswith((".amazonaws.com", ".api.aws")):
+        return "aws.bedrock"
     return _PROVIDERS.get(host, host)
 
 
