@@ -751,10 +751,10 @@ def tool_names(tool: Mapping[str, Any]) -> Iterator[str]:
     if isinstance(kind := tool.get("type"), str) and kind in _NAMELESS:
         yield _NAMELESS[kind]
     inner = tool.get("function") or tool.get("toolSpec") or tool.get("systemTool") or tool
-    if isinstance(inner, Mapping) and isinstance(inner.get("name"), str):
-        yield inner["name"]
-    for declared in tool.get("functionDeclarations") or tool.get("function_declarations") or ():
-        yield from tool_names(declared)
+    declared = tool.get("functionDeclarations") or tool.get("function_declarations")
+    for each in (inner, *(declared if isinstance(declared, list) else ())):
+        if isinstance(each, Mapping) and isinstance(each.get("name"), str):
+            yield each["name"]
 
 
 def _model_call(data: Mapping[str, Any]) -> ModelCall:

@@ -109,8 +109,9 @@ def tool_call(name: object, arguments: object, id: object) -> ToolCall:  # noqa:
 
 
 def mapping(value: object) -> Mapping[str, Any]:
-    """The value if it is a mapping, else an empty one; servers send what they like."""
-    return value if isinstance(value, Mapping) else {}
+    """The value if it is an object of JSON, else an empty one; servers send what they like."""
+    # Asking for the class is five times as fast as asking for the protocol, and decoders ask all the time.
+    return value if isinstance(value, dict) else {}
 
 
 def items(value: object) -> list[Any]:

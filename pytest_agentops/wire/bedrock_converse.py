@@ -123,7 +123,7 @@ def joined(events: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
     for kind, data in events:
         block = blocks.setdefault(count(data.get("contentBlockIndex")), {}) if "contentBlockIndex" in data else {}
         if kind == "contentBlockStart":
-            block |= {key: dict(mapping(value)) for key, value in mapping(data.get("start")).items()}
+            block |= {key: mapping(value) for key, value in mapping(data.get("start")).items()}
         elif kind == "contentBlockDelta":
             _add(block, mapping(data.get("delta")))
         elif kind == "messageStop":
@@ -138,21 +138,22 @@ def joined(events: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
 
 def _add(block: dict[str, Any], delta: Mapping[str, Any]) -> None:
     if isinstance(delta.get("text"), str):
-        block["text"] = str(block.get("text") or "") + delta["text"]
+        block.setdefault("said", []).append(delta["text"])
     elif part := mapping(delta.get("toolUse")):
-        use = block.setdefault("toolUse", {})
-        use["partial"] = str(use.get("partial") or "") + str(part.get("input") or "")
+        block.setdefault("partial", []).append(str(part.get("input") or ""))
     elif isinstance(delta.get("toolResult"), list):
-        result = block.setdefault("toolResult", {})
-        result["content"] = [*items(result.get("content")), *delta["toolResult"]]
+        block.setdefault("results", []).extend(delta["toolResult"])
 
 
 def _whole(block: dict[str, Any]) -> dict[str, Any]:
-    use = block.get("toolUse")
-    if isinstance(use, dict) and "partial" in use:
-        partial = use.pop("partial")
-        decoded = parse_json(partial)
-        use["input"] = partial if decoded is None else decoded
+    """The block with what came of it in pieces; the input of a tool that is not JSON stays the text that it is."""
+    if said := block.pop("said", None):
+        block["text"] = "".join(said)
+    if written := "".join(block.pop("partial", ())):
+        decoded = parse_json(written)
+        block["toolUse"] = {**mapping(block.get("toolUse")), "input": written if decoded is None else decoded}
+    if results := block.pop("results", None):
+        block["toolResult"] = {**mapping(block.get("toolResult")), "content": results}
     return block
 
 

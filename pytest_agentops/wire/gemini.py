@@ -5,6 +5,7 @@ Source of the format: Google's API reference, "Generating content" and "Function
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -64,7 +65,12 @@ def decode(exchange: Exchange) -> ModelCall:
 
 def _get(value: Mapping[str, Any], name: str) -> Any:
     """A field, in either spelling that Google takes."""
-    return value.get(name, value.get(re.sub(r"[A-Z]", lambda found: f"_{found[0].lower()}", name)))
+    return value[name] if name in value else value.get(_snake(name))
+
+
+@functools.cache
+def _snake(name: str) -> str:
+    return re.sub(r"[A-Z]", lambda found: f"_{found[0].lower()}", name)
 
 
 def _answer(exchange: Exchange) -> tuple[Mapping[str, Any], CallError | None]:

@@ -148,7 +148,11 @@ class _Choice:
     def whole(self, index: int, ended: bool) -> dict[str, Any]:
         """The choice as it stands in an answer that was not streamed, and whether it came to its end."""
         said = {key: "".join(pieces) for key, pieces in self.said.items()}
-        message = {**said, "audio": {"transcript": said["transcript"]}, "tool_calls": self.calls}
+        message = {
+            **said,
+            "audio": {"transcript": said["transcript"]},
+            "tool_calls": [_made(call) for call in self.calls],
+        }
         return {
             "index": index,
             "message": message,
@@ -172,5 +176,12 @@ def _add(calls: list[dict[str, Any]], part: Mapping[str, Any]) -> None:
     for kind in ("function", "custom"):
         for key, value in mapping(part.get(kind)).items():
             if isinstance(value, str):
-                whole = call.setdefault(kind, {})
-                whole[key] = whole.get(key, "") + value
+                call.setdefault(kind, {}).setdefault(key, []).append(value)
+
+
+def _made(call: Mapping[str, Any]) -> dict[str, Any]:
+    """A call with its texts, which came in pieces."""
+    return {
+        key: {name: "".join(pieces) for name, pieces in value.items()} if isinstance(value, dict) else value
+        for key, value in call.items()
+    }
