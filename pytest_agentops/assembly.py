@@ -101,17 +101,17 @@ class _Call:
     def decoded(self, recorded: datetime | None) -> ModelCall:
         first, last = self.tries[0].timing, self.tries[-1]
         attempts = [self.reader.decode(exchange) for exchange in self.tries]
-        answered = [self.reader.decode(exchange) for exchange in self.polls if not exchange.failed]
-        if answered:  # Whoever asks again does not repeat the question.
-            asked = attempts[-1]
-            attempts[-1] = replace(answered[-1], messages=asked.messages, tools=asked.tools, continues=asked.continues)
         tries = [
             Attempt(exchange.number, exchange.timing.seconds if exchange.timing else None, attempt.error)
             for exchange, attempt in zip(self.tries, attempts, strict=True)
         ]
         if self.polls:
+            asked = attempts[-1]
+            made, until = self._made(asked)
+            # Whoever asks again does not repeat the question.
+            attempts[-1] = replace(made, messages=asked.messages, tools=asked.tools, continues=asked.continues)
             polls = tuple(exchange.number for exchange in self.polls)
-            tries[-1] = replace(tries[-1], latency=_seconds([last, *self.polls]), polls=polls)
+            tries[-1] = replace(tries[-1], error=made.error, polls=polls, latency=_seconds([last, *until]))
         call = replace(
             attempts[-1],
             attempts=tuple(tries),
@@ -119,6 +119,17 @@ class _Call:
             prompts=last.prompts,
         )
         return priced(call, last.request.url, recorded)
+
+    def _made(self, begun: ModelCall) -> tuple[ModelCall, Sequence[Exchange]]:
+        """What an answer that was made in the background came to, and what had asked for it by then."""
+        made, until = begun, 0
+        for count, exchange in enumerate(self.polls, 1):
+            if made.finish_reason is not None:
+                break  # Who asks for an answer that was there already looks something up.
+            until = count
+            if not exchange.failed:
+                made = self.reader.decode(exchange)
+        return made, self.polls[:until]
 
 
 def _retried(exchange: Exchange, failed: Sequence[_Call]) -> _Call | None:

@@ -796,6 +796,8 @@ def _model_call(title: str, call: ModelCall) -> Iterator[str]:
         about.append(f"{call.latency:.1f} s")
     if len(call.attempts) > 1:
         about.append(f"{len(call.attempts)} attempts")
+    if polls := [number for attempt in call.attempts for number in attempt.polls]:
+        about.append(f"asked for again {_counted(len(polls), 'time')}")
     yield f"{title}  {' · '.join(about)}"
     for tool_call in call.tool_calls:
         outcome = "unanswered" if tool_call.status == "unanswered" else _cut(_json(tool_call.result), 60)

@@ -9,6 +9,7 @@ import pytest
 
 from pytest_agentops.assembly import trace_of
 from pytest_agentops.exchange import Exchange, Failure, Request, Response, Timing
+from pytest_agentops.explain import trace_lines
 from pytest_agentops.trace import Attempt, CallError, Message, ToolCall, Trace, Usage
 
 HOST = "https://api.openai.com/v1"
@@ -239,6 +240,14 @@ def test_an_answer_made_in_the_background_is_one_call_however_often_it_is_asked_
     assert call.attempts == (Attempt(1, 3.5, polls=(2, 3, 4)),)
     assert (call.latency, trace.findings, trace.exchanges) == (3.5, (), 4)
     assert Trace.from_json(trace.to_json()) == trace
+
+
+def test_looking_an_answer_up_again_changes_nothing():
+    trace = read(begun(), later(2, DONE), later(9, {**DONE, "output": []}))
+
+    (call,) = trace.model_calls
+    assert (call.response, call.latency, call.attempts[0].polls) == ("It rains.", 1.5, (2, 9))
+    assert "asked for again 2 times" in list(trace_lines(trace))[1]
 
 
 def test_an_answer_made_in_the_background_may_be_streamed_on_where_a_stream_broke_off():

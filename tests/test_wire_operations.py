@@ -249,6 +249,7 @@ def test_what_providers_offer_beside_models_is_an_exchange_and_nothing_odd(metho
         "https://example.org/v1/files",  # Anyone may have files.
         "https://api.openai.com/v1/batches",  # What a batch answers is not read.
         "https://api.openai.com/v1/images/generations",
+        "https://api.mistral.ai/v1/conversations",  # A model answers there, in a format that is not read.
     ],
 )
 def test_what_is_not_known_stays_a_finding(url):

@@ -40,7 +40,8 @@ def decode(exchange: Exchange) -> ModelCall:
     asked = mapping(exchange.request.json)
     answer, error = _answer(exchange)
     named = _MODEL.search(exchange.request.location.path)
-    candidate = mapping(next(iter(items(answer.get("candidates"))), None))
+    candidates = [mapping(each) for each in items(answer.get("candidates"))] or [{}]
+    candidate = min(candidates, key=lambda each: count(each.get("index")))
     parts = _parts(candidate.get("content"))
     known = Counter[str]()
     messages = tuple(_messages(asked, known))
@@ -60,6 +61,9 @@ def decode(exchange: Exchange) -> ModelCall:
         finish_reason="content_filter" if blocked else _finish_reason(candidate, calls),
         error=error,
         refusal=f"the prompt was blocked: {blocked}" if blocked else None,
+        alternatives=tuple(
+            "".join(_texts(_parts(each.get("content")))) for each in candidates if each is not candidate
+        ),
     )
 
 
@@ -197,11 +201,16 @@ def _joined(events: Iterable[ServerEvent]) -> dict[str, Any]:
 def _sum(chunks: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """The answer that the chunks of a stream add up to."""
     joined: dict[str, Any] = {}
-    parts: list[Mapping[str, Any]] = []
-    finished: object = None
+    parts: dict[int, list[Mapping[str, Any]]] = {0: []}
+    finished: dict[int, object] = {}
     for chunk in chunks:
         joined |= {key: value for key, value in chunk.items() if key != "candidates" and value}
-        candidate = mapping(next(iter(items(chunk.get("candidates"))), None))
-        parts += _parts(candidate.get("content"))
-        finished = _get(candidate, "finishReason") or finished
-    return {**joined, "candidates": [{"content": {"parts": parts}, "finishReason": finished}]}
+        for candidate in map(mapping, items(chunk.get("candidates"))):
+            index = count(candidate.get("index"))
+            parts.setdefault(index, []).extend(_parts(candidate.get("content")))
+            finished[index] = _get(candidate, "finishReason") or finished.get(index)
+    whole = [
+        {"index": index, "content": {"parts": parts[index]}, "finishReason": finished.get(index)}
+        for index in sorted(parts)
+    ]
+    return {**joined, "candidates": whole}

@@ -51,11 +51,12 @@ def decode(exchange: Exchange) -> ModelCall:
     """The model call of a response."""
     asked = mapping(exchange.request.json)
     answer, error = answer_of(exchange, _joined)
+    output = [mapping(item) for item in items(answer.get("output"))]
+    calls = tuple(_tool_calls(output))
+    finish_reason = _finish_reason(answer, calls, error)
     state = answer.get("status")
     if error is None and isinstance(state, str) and state in _UNFINISHED:
         error = CallError(_UNFINISHED[state], code=state)
-    output = [mapping(item) for item in items(answer.get("output"))]
-    calls = tuple(_tool_calls(output))
     refusal = "".join(_parts(output, "refusal", "refusal")) or None
     return ModelCall(
         id=str(answer.get("id") or f"call-{exchange.number}"),
@@ -67,7 +68,7 @@ def decode(exchange: Exchange) -> ModelCall:
         tool_calls=calls,
         usage=_usage(answer.get("usage")),
         reported_usage=reported(answer.get("usage")),
-        finish_reason=_finish_reason(answer, calls, error),
+        finish_reason=finish_reason,
         error=error,
         refusal=refusal,
         continues=optional_text(asked.get("previous_response_id")),
@@ -205,6 +206,8 @@ def _finish_reason(answer: Mapping[str, Any], calls: tuple[ToolCall, ...], error
     if answer.get("status") == "incomplete":
         reason = mapping(answer.get("incomplete_details")).get("reason")
         return "length" if reason == "max_output_tokens" else str(reason or "incomplete")
+    if answer.get("status") == "cancelled":
+        return "cancelled"
     if answer.get("status") != "completed":
         return None
     return "tool_calls" if any(not call.by_provider for call in calls) else "stop"

@@ -23,7 +23,6 @@ _ANYWHERE = {
 _OF_PROVIDERS = {
     "files": r"/files(?:/.*)?|/uploads(?:/.*)?",
     "stores": r"/(?:vector_stores|fileSearchStores|cachedContents)(?:[/:].*)?",
-    "conversations": r"/conversations(?:/.*)?",
     "models": r"/models(?:/[^/:]+)?",
     "containers": r"/containers(?:/.*)?",
 }
@@ -36,8 +35,12 @@ def service_of(request: Request) -> str | None:
     for name, pattern in _ANYWHERE.items():
         if re.search(rf"(?:{pattern})$", f"{request.method} {path}"):
             return name
-    if provider_of(request) == (request.location.hostname or ""):
+    provider = provider_of(request)
+    if provider == (request.location.hostname or ""):
         return None
+    # At Mistral a model answers there.
+    if provider in ("openai", "azure.ai.openai") and re.search(r"/conversations(?:/.*)?$", path):
+        return "conversations"
     for name, pattern in _OF_PROVIDERS.items():
         if re.search(rf"/(?:v\d\w*|openai)(?:{pattern})$", path):
             return name
