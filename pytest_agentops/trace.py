@@ -237,7 +237,7 @@ class Attempt:
     """Seconds from sending the request to the end of the response, as recorded."""
     error: CallError | None = None
     polls: tuple[int, ...] = ()
-    """Exchanges that asked for the answer later, where it was made in the background; `latency` is up to the last."""
+    """Exchanges that asked for the answer later, where it was made in the background; `latency` is up to its coming."""
 
 
 @dataclass(frozen=True)

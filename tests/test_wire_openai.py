@@ -105,6 +105,23 @@ def test_what_the_provider_ran_has_its_arguments_apart_from_what_came_of_it(item
     assert (trace.response, trace.findings) == ("Done.", () if made.malformed is None else trace.findings)
 
 
+@pytest.mark.parametrize(
+    ("item", "status"),
+    [
+        ({"type": "web_search_call", "id": "a", "status": "searching", "action": {"type": "search"}}, "unanswered"),
+        (
+            {"type": "code_interpreter_call", "id": "a", "status": "incomplete", "code": "1", "outputs": None},
+            "unanswered",
+        ),
+        ({"type": "image_generation_call", "id": "a", "status": "generating", "result": "iVBO"}, "ok"),
+        ({"type": "web_search_call", "id": "a", "status": "completed", "action": {"type": "search"}}, "ok"),
+    ],
+    ids=["searching", "incomplete", "there", "nothing to show"],
+)
+def test_what_the_provider_had_not_finished_is_unanswered(item, status):
+    assert [call.status for call in read(responded(item)).tool_calls] == [status]
+
+
 def test_a_list_of_tools_that_the_provider_looked_up_is_no_call_of_the_models():
     listed = {
         "type": "mcp_list_tools",

@@ -111,7 +111,9 @@ def _tool_calls(blocks: Iterable[Mapping[str, Any]]) -> Iterator[ToolCall]:
     """The calls of an answer; those that the provider ran itself with what came of them."""
     blocks = list(blocks)
     results = {
-        block.get("tool_use_id"): block for block in blocks if str(block.get("type") or "").endswith("_tool_result")
+        optional_text(block.get("tool_use_id")): block
+        for block in blocks
+        if str(block.get("type") or "").endswith("_tool_result")
     }
     for block in blocks:
         kind = block.get("type")
@@ -121,7 +123,7 @@ def _tool_calls(blocks: Iterable[Mapping[str, Any]]) -> Iterator[ToolCall]:
         if kind == "tool_use":
             yield call
             continue
-        result = results.get(block.get("id"))
+        result = results.get(optional_text(block.get("id")))
         failed = result is not None and _failed(result)
         yield replace(
             call,

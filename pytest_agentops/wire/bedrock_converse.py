@@ -201,7 +201,8 @@ def _result(content: object) -> Any:
 def _tool_calls(blocks: Iterable[Mapping[str, Any]]) -> Iterator[ToolCall]:
     """The calls of an answer; those that Bedrock ran itself with what came of them."""
     blocks = list(blocks)
-    results = {use.get("toolUseId"): use for block in blocks if (use := mapping(block.get("toolResult")))}
+    found = (mapping(block.get("toolResult")) for block in blocks)
+    results = {optional_text(result.get("toolUseId")): result for result in found if result}
     for block in blocks:
         if not (use := mapping(block.get("toolUse"))):
             continue
@@ -209,7 +210,7 @@ def _tool_calls(blocks: Iterable[Mapping[str, Any]]) -> Iterator[ToolCall]:
         if use.get("type") != "server_tool_use":
             yield call
             continue
-        result = results.get(use.get("toolUseId"))
+        result = results.get(optional_text(use.get("toolUseId")))
         failed = result is not None and result.get("status") == "error"
         yield replace(
             call,

@@ -181,7 +181,7 @@ def _add(calls: list[dict[str, Any]], part: Mapping[str, Any]) -> None:
 
 def _made(call: Mapping[str, Any]) -> dict[str, Any]:
     """A call with its texts, which came in pieces."""
-    return {
-        key: {name: "".join(pieces) for name, pieces in value.items()} if isinstance(value, dict) else value
-        for key, value in call.items()
+    made = {
+        kind: {key: "".join(pieces) for key, pieces in call.get(kind, {}).items()} for kind in ("function", "custom")
     }
+    return {**call, **made}

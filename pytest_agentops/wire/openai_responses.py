@@ -133,9 +133,8 @@ def _tool_calls(output: Iterable[Mapping[str, Any]]) -> Iterator[ToolCall]:
             yield tool_call(kind, _arguments(item), item.get("id"))
         elif kind == "mcp_call":
             yield _by_provider(item, str(item.get("name") or kind), item.get("arguments"), item.get("output"))
-        elif kind == "mcp_list_tools" and item.get(
-            "error"
-        ):  # The provider asked for that, unless it failed nobody cares.
+        elif kind == "mcp_list_tools" and item.get("error"):
+            # No model asked for the list, so that one that came is no call; one that did not come is worth seeing.
             yield _by_provider(item, kind, _arguments(item), None)
         elif kind in _OF_CALLER:
             came = _came(item, output[index + 1 :])
@@ -177,10 +176,12 @@ def _came(call: Mapping[str, Any], later: Iterable[Mapping[str, Any]]) -> Any:
 
 def _by_provider(item: Mapping[str, Any], name: str, arguments: object, result: object) -> ToolCall:
     failed = item.get("status") == "failed" or bool(item.get("error"))
+    # An image stays "generating" when it is there.
+    settled = result is not None or item.get("status") in (None, "completed")
     return replace(
         tool_call(name, arguments, item.get("id")),
         result=item.get("error") or result,
-        status="error" if failed else "ok",
+        status="error" if failed else "ok" if settled else "unanswered",
         by_provider=True,
     )
 

@@ -10,7 +10,6 @@ them, and with those that others recorded, where they are present.
 
 from __future__ import annotations
 
-import base64
 import json
 import sys
 from dataclasses import replace
@@ -27,13 +26,8 @@ with atheris.instrument_imports(
     from pytest_agentops.trace import Trace
     from pytest_agentops.wire.bedrock_converse import frames
 
-from tests.fuzz.seeds import CORPUS, made
+from tests.fuzz.seeds import CORPUS, JUNK, closed, made, opened
 from tests.test_wire_formats import frame
-
-JUNK: tuple[Any, ...] = (
-    None, True, -1, 0.5, 1e300, 2**70, "", "null", "\ud800", [], [[]], {}, {"type": None}, {"": {"": []}}, [None, "x"],
-)  # fmt: skip
-"""What may stand where something else was expected."""
 
 
 def seeds() -> list[Exchange]:
@@ -92,8 +86,8 @@ def _retyped(body: bytes, data: Any) -> bytes:
     """Values of another kind somewhere in the JSON, or in the JSON of an event."""
     if events := list(frames(body)):
         at = data.ConsumeIntInRange(0, len(events) - 1)
-        events[at] = (events[at][0], _changed(_opened(events[at][1]), data))
-        return b"".join(frame(kind, _closed(payload)) for kind, payload in events)
+        events[at] = (events[at][0], _changed(opened(events[at][1]), data))
+        return b"".join(frame(kind, closed(payload)) for kind, payload in events)
     lines = body.split(b"\n") if b"\ndata:" in body or b"}\n{" in body or body.startswith(b"data:") else [body]
     at = data.ConsumeIntInRange(0, len(lines) - 1)
     prefix = b"data: " if lines[at].startswith(b"data:") else b""
@@ -103,20 +97,6 @@ def _retyped(body: bytes, data: Any) -> bytes:
         return body
     lines[at] = prefix + json.dumps(_changed(value, data)).encode()
     return b"\n".join(lines)
-
-
-def _opened(payload: Any) -> Any:
-    """The payload of a frame; of one that carries JSON as base64, that."""
-    try:
-        return {"carried": json.loads(base64.b64decode(payload["bytes"]))}
-    except (KeyError, ValueError, TypeError):
-        return payload
-
-
-def _closed(payload: Any) -> Any:
-    if isinstance(payload, dict) and "carried" in payload:
-        return {"bytes": base64.b64encode(json.dumps(payload["carried"]).encode()).decode()}
-    return payload
 
 
 def _changed(value: Any, data: Any) -> Any:

@@ -11,11 +11,31 @@ from pytest_agentops.exchange import Exchange, Request, Response
 from tests import test_wire_formats as formats
 from tests.test_corpus import CORPUS
 
-__all__ = ["CORPUS", "made"]
+__all__ = ["CORPUS", "JUNK", "closed", "made", "opened"]
+
+JUNK: tuple[Any, ...] = (
+    None, True, -1, 0.5, 1e300, 2**70, "", "null", "\ud800", [], [[]], {}, {"type": None}, {"": {"": []}}, [None, "x"],
+)  # fmt: skip
+"""What may stand where something else was expected."""
 
 OPENAI = "https://api.openai.com/v1"
 BEDROCK = "https://bedrock-runtime.us-east-1.amazonaws.com/model"
 LINES = (("content-type", "application/x-ndjson"),)
+
+
+def opened(payload: Any) -> Any:
+    """The payload of a frame; of one that carries JSON as base64, that."""
+    try:
+        return {"carried": json.loads(base64.b64decode(payload["bytes"]))}
+    except (KeyError, ValueError, TypeError):
+        return payload
+
+
+def closed(payload: Any) -> Any:
+    """The payload that carries this again."""
+    if isinstance(payload, dict) and "carried" in payload:
+        return {"bytes": base64.b64encode(json.dumps(payload["carried"]).encode()).decode()}
+    return payload
 
 
 def made() -> Iterator[Exchange]:
