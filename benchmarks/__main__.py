@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import capture, compare, expectations, load, prompts, replay, startup, suite
+from benchmarks import capture, compare, decode, expectations, load, prompts, replay, startup, suite
 
 BENCHMARKS = {
     "replay": replay,
     "load": load,
+    "decode": decode,
     "suite": suite,
     "startup": startup,
     "capture": capture,

@@ -70,16 +70,20 @@ class Response:
         """The body as JSON, or None when it is not JSON."""
         return parse_json(self.body)
 
+    @cached_property
+    def kind(self) -> str:
+        """The media type of the body, with its parameters; empty where the server does not say."""
+        return header(self.headers, "content-type") or ""
+
     @property
     def is_event_stream(self) -> bool:
         """Whether the body is a stream of server-sent events."""
-        return (header(self.headers, "content-type") or "").startswith("text/event-stream")
+        return self.kind.startswith("text/event-stream")
 
     @property
     def is_stream(self) -> bool:
         """Whether the body comes in pieces that each say something: events, or one JSON value a line."""
-        kind = header(self.headers, "content-type") or ""
-        return self.is_event_stream or kind.startswith(("application/x-ndjson", "application/jsonl"))
+        return self.kind.startswith(("text/event-stream", "application/x-ndjson", "application/jsonl"))
 
     def pieces(self) -> Iterator[bytes]:
         """The body as it came: a stream event by event, anything else whole."""
@@ -162,9 +166,12 @@ class ServerEvent:
 
 def server_events(body: bytes) -> Iterator[ServerEvent]:
     """The events of a `text/event-stream` body, as the HTML standard reads them."""
-    for block in re.split(r"\r\n\r\n|\n\n|\r\r", text(body)):
+    sent = text(body)
+    if "\r" in sent:
+        sent = sent.replace("\r\n", "\n").replace("\r", "\n")
+    for block in sent.split("\n\n"):
         name, data = "message", []
-        for line in re.split(r"\r\n|\n|\r", block):
+        for line in block.split("\n"):
             field, _, value = line.partition(":")
             value = value.removeprefix(" ")
             if field == "event":
@@ -180,9 +187,15 @@ def parse_json(body: bytes | str) -> Any:
     if not body:
         return None
     try:
-        return json.loads(body)
+        # Nearly every body is UTF-8 and begins with a brace; guessing the encoding takes as long as a small body.
+        return json.loads(
+            body.decode("utf-8", "surrogatepass") if isinstance(body, bytes) and body.startswith(_PLAIN) else body
+        )
     except (ValueError, RecursionError):
         return None
+
+
+_PLAIN = (b'{"', b"[{", b"{\n")
 
 
 def text(body: bytes) -> str:

@@ -781,8 +781,13 @@ def trace_lines(trace: Trace) -> Iterator[str]:
     yield totals(trace)
     for render in dict.fromkeys((render.name, render.version) for render in trace.prompts):
         yield f"  prompt {render[0]} {render[1] or '(no version)'}"
+    aside = [call for call in trace.model_calls if call.operation != "chat"]
     for step in trace.steps:
+        while aside and aside[0].step <= step.index:
+            yield from _indented(_model_call(aside[0].operation, aside.pop(0)))
         yield from _indented(_step(step))
+    for call in aside:
+        yield from _indented(_model_call(call.operation, call))
     for finding in trace.findings:
         yield f"  finding: {_cut(finding.message, _WIDTH)} ({finding.kind})"
 
@@ -818,11 +823,14 @@ def _figure(figure: Callable[[], str], otherwise: str) -> str:
 
 
 def _step(step: Step) -> Iterator[str]:
-    call = step.model_call
-    if call is None:
-        yield f"step {step.index}  {' · '.join([*step.agents, 'run by the program'])}"
-        yield from _ran(step)
+    if step.model_call is not None:
+        yield from _model_call(f"step {step.index}", step.model_call)
         return
+    yield f"step {step.index}  {' · '.join([*step.agents, 'run by the program'])}"
+    yield from _ran(step.tool_calls)
+
+
+def _model_call(title: str, call: ModelCall) -> Iterator[str]:
     about = [call.model or call.provider]
     if call.agent is not None:
         about.insert(0, call.agent)
@@ -832,16 +840,18 @@ def _step(step: Step) -> Iterator[str]:
         about.append(f"{call.latency:.1f} s")
     if len(call.attempts) > 1:
         about.append(f"{len(call.attempts)} attempts")
-    yield f"step {step.index}  {' · '.join(about)}"
-    yield from _ran(step)
+    if polls := [number for attempt in call.attempts for number in attempt.polls]:
+        about.append(f"asked for again {_counted(len(polls), 'time')}")
+    yield f"{title}  {' · '.join(about)}"
+    yield from _ran(call.tool_calls)
     if call.error is not None:
         yield f"  failed: {_cut(str(call.error), _WIDTH)}"
     elif call.response:
         yield f"  {_cut(' '.join(call.response.split()), _WIDTH)!r}"
 
 
-def _ran(step: Step) -> Iterator[str]:
-    for tool_call in step.tool_calls:
+def _ran(tool_calls: Sequence[ToolCall]) -> Iterator[str]:
+    for tool_call in tool_calls:
         outcome = _cut(_json(tool_call.result), 60) if tool_call.status in ("ok", "error") else tool_call.status
         yield f"  {_shown(tool_call)} -> {outcome}"
 

@@ -60,7 +60,10 @@ class _Memory:
     def cost(self, model: str, base: str, usage: Usage, when: datetime | None) -> float | None:
         """What this costs in US dollars; None where no price is known."""
         day = (when or datetime.now(UTC)).date().isoformat()
-        counts = (usage.input_tokens, usage.cached_input_tokens, usage.cache_write_tokens, usage.output_tokens)
+        counts = (
+            usage.input_tokens, usage.cached_input_tokens, usage.cache_write_tokens, usage.output_tokens,
+            usage.input_audio_tokens, usage.cached_audio_tokens, usage.output_audio_tokens,
+        )  # fmt: skip
         key = f"{model} {base} {'/'.join(map(str, counts))} {day}"
         if key not in self._costs:
             self._costs[key] = _cost(model, base, usage, when)
@@ -82,6 +85,9 @@ def _cost(model: str, base: str, usage: Usage, when: datetime | None) -> float |
                     cache_read_tokens=usage.cached_input_tokens,
                     cache_write_tokens=usage.cache_write_tokens,
                     output_tokens=usage.output_tokens,
+                    input_audio_tokens=usage.input_audio_tokens,
+                    cache_audio_read_tokens=usage.cached_audio_tokens,
+                    output_audio_tokens=usage.output_audio_tokens,
                 ),
                 model,
                 provider_api_url=base,

@@ -50,7 +50,8 @@ _KEPT_OF_REQUESTS = frozenset(
 )
 _KEPT_OF_RESPONSES = frozenset(
     "content-encoding content-type location openai-processing-ms openai-version request-id retry-after retry-after-ms "
-    "sec-websocket-protocol x-request-id x-should-retry".split()
+    "sec-websocket-protocol x-amzn-bedrock-input-token-count x-amzn-bedrock-output-token-count x-request-id "
+    "x-should-retry".split()
 )
 _CREDENTIALS = frozenset(
     "authorization proxy-authorization api-key x-api-key x-goog-api-key openai-organization openai-project".split()

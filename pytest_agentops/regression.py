@@ -97,7 +97,7 @@ class Take:
         problem: str = "",
     ) -> Take:
         """What a run tells; `judged` are the model calls that judged it."""
-        first = trace.model_calls[0] if trace.model_calls else None
+        first = trace.chats[0] if trace.chats else None
         renders = [trace.prompts[index] for index in first.prompts if index < len(trace.prompts)] if first else []
         said = [message.text for message in first.messages if message.role == "user"] if first else []
         return cls(

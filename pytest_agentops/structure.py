@@ -36,9 +36,7 @@ def woven(calls: Sequence[ModelCall], spans: Sequence[Span]) -> Woven:
     that one's work.
     """
     if not spans:
-        return Woven(
-            tuple(replace(call, step=step) if call.step != step else call for step, call in enumerate(calls)), ()
-        )
+        return _in_steps(calls, (), _Tree(()))
     tree = _Tree(spans)
     calls = list(_with_agents(_with_unseen(calls, tree), tree))
     answered, program = _with_tools(calls, tree)
@@ -216,10 +214,13 @@ def _in_steps(calls: Sequence[ModelCall], own: Sequence[Span], tree: _Tree) -> W
         placed.append(((last, 0), call))
     placed += [((span.after, 1), span) for span in own]
     model_calls, program_calls = [], []
-    for step, (_, each) in enumerate(sorted(placed, key=lambda pair: pair[0])):
+    step = 0
+    for _, each in sorted(placed, key=lambda pair: pair[0]):
         if isinstance(each, Span):
             program_calls.append(_run(each, step, tree))
+            step += 1
         else:
             tool_calls = tuple(replace(tool_call, step=step) for tool_call in each.tool_calls)
             model_calls.append(replace(each, step=step, tool_calls=tool_calls))
+            step += each.operation == "chat"
     return Woven(tuple(model_calls), tuple(program_calls))

@@ -32,6 +32,8 @@ FORMAT = 1
 """The version of the JSON that `Trace.to_json` writes."""
 
 Source = Literal["live", "replayed", "imported"]
+Operation = Literal["chat", "embeddings", "rerank"]
+"""What was asked of a model; the first two are values of `gen_ai.operation.name` in OpenTelemetry's conventions."""
 
 SpanKind = Literal["agent", "tool", "task", "model", "handoff", "guardrail"]
 """What a stretch of a run is; OpenTelemetry says `invoke_agent`, `execute_tool` and `chat` for some of these."""
@@ -147,6 +149,11 @@ class Usage:
     reasoning_tokens: int = 0
     cache_write_tokens: int = 0
     """What of the input was written to the provider's cache, where it says so; some charge more for that."""
+    input_audio_tokens: int = 0
+    """What of the input was sound, where the provider says so; some charge more for that too."""
+    output_audio_tokens: int = 0
+    cached_audio_tokens: int = 0
+    """What of the cached input was sound."""
 
     @property
     def total_tokens(self) -> int:
@@ -154,13 +161,10 @@ class Usage:
         return self.input_tokens + self.output_tokens
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            self.input_tokens + other.input_tokens,
-            self.output_tokens + other.output_tokens,
-            self.cached_input_tokens + other.cached_input_tokens,
-            self.reasoning_tokens + other.reasoning_tokens,
-            self.cache_write_tokens + other.cache_write_tokens,
-        )
+        return Usage(*(getattr(self, each) + getattr(other, each) for each in _COUNTS))
+
+
+_COUNTS = tuple(each.name for each in dataclasses.fields(Usage))
 
 
 @dataclass(frozen=True)
@@ -243,6 +247,8 @@ class Attempt:
     latency: float | None = None
     """Seconds from sending the request to the end of the response, as recorded."""
     error: CallError | None = None
+    polls: tuple[int, ...] = ()
+    """Exchanges that asked for the answer later, where it was made in the background; `latency` is up to its coming."""
 
 
 @dataclass(frozen=True)
@@ -256,7 +262,7 @@ class ModelCall:
     model: str
     """The model that answered, or that was asked for when none answered."""
     messages: tuple[Message, ...] = ()
-    """The conversation that was sent."""
+    """The conversation that was sent; where the provider keeps it, with what came before in the same trace."""
     tools: tuple[Mapping[str, Any], ...] = ()
     """The tools that were offered, as the provider wrote them."""
     response: ResponseText = field(default_factory=ResponseText)
@@ -264,6 +270,8 @@ class ModelCall:
     tool_calls: tuple[ToolCall, ...] = ()
     usage: Usage | None = None
     """None when the provider did not report it."""
+    reported_usage: Mapping[str, Any] | None = None
+    """The figures that `usage` was read from, as the provider wrote them, with those that we have no name for."""
     finish_reason: str | None = None
     """In the words of chat completions; empty when the answer ended without a reason, None when it broke off."""
     attempts: tuple[Attempt, ...] = ()
@@ -286,6 +294,14 @@ class ModelCall:
     """The number of the innermost span that it was asked in."""
     nested: bool = False
     """Whether its agent works for another agent of the run, so that its answer is not the run's."""
+    operation: Operation = "chat"
+    """What was asked: only a `chat` is part of the conversation; the others give numbers and no words."""
+    continues: str | None = None
+    """The id of the answer whose conversation this one goes on with, where the provider keeps it."""
+    conversation: str | None = None
+    """The provider's id of the conversation, where it keeps one."""
+    alternatives: tuple[str, ...] = ()
+    """The texts of the other answers, where more than one was asked for."""
 
     @property
     def latency(self) -> float | None:
@@ -294,8 +310,8 @@ class ModelCall:
 
     @property
     def is_answer(self) -> bool:
-        """Whether it came to an answer: no error, and no tool that the caller has to run."""
-        return self.error is None and all(call.by_provider for call in self.tool_calls)
+        """Whether it came to an answer in words: no error, and no tool that the caller has to run."""
+        return self.operation == "chat" and self.error is None and all(call.by_provider for call in self.tool_calls)
 
     @property
     def number(self) -> int:
@@ -574,12 +590,18 @@ class Reading:
         return bool(self.model_calls or self.program_calls)
 
     @property
+    def chats(self) -> tuple[ModelCall, ...]:
+        """The model calls that are the conversation: those that made embeddings or ranked documents are left out."""
+        return tuple(call for call in self.model_calls if call.operation == "chat")
+
+    @property
     def steps(self) -> tuple[Step, ...]:
-        """One for each model call, and one for each tool that the program ran without being asked."""
+        """One for each model call of the conversation, and one for each tool that the program ran without being
+        asked."""
         if not self.program_calls:
-            return tuple(Step(index, call) for index, call in enumerate(self.model_calls))
+            return tuple(Step(index, call) for index, call in enumerate(self.chats))
         asked: list[tuple[int, ModelCall | None, tuple[ToolCall, ...]]] = [
-            *((call.step, call, ()) for call in self.model_calls),
+            *((call.step, call, ()) for call in self.chats),
             *((call.step, None, (call,)) for call in self.program_calls),
         ]
         ordered = sorted(asked, key=lambda each: each[0])
@@ -632,20 +654,21 @@ class Reading:
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """The conversation of the last model call, its answer included."""
-        if not self.model_calls:
+        """The conversation of the last model call that is one, its answer included."""
+        if not self.chats:
             return ()
-        last = self.model_calls[-1]
+        last = self.chats[-1]
         return (*last.messages, Message("assistant", str(last.response), last.tool_calls))
 
     @property
     def usage(self) -> Usage:
-        """The tokens of all model calls that gave an answer.
+        """The tokens of all model calls that gave an answer, embeddings included.
 
         Raises:
-            UnknownUsage: a model call answered without reporting its tokens.
+            UnknownUsage: a model call answered without reporting its tokens; rankings, which are charged by the search
+                as a rule, need not.
         """
-        answered = [call for call in self.model_calls if call.error is None]
+        answered = [call for call in self.model_calls if call.error is None and call.operation != "rerank"]
         if missing := [call.id for call in answered if call.usage is None]:
             raise UnknownUsage(missing)
         return sum((call.usage for call in self.model_calls if call.usage), Usage())
@@ -664,10 +687,10 @@ class Reading:
 
     @property
     def turns(self) -> tuple[Turn, ...]:
-        """The run, cut where a user's message opens a new exchange of question and answer."""
+        """The conversation, cut where a user's message opens a new exchange of question and answer."""
         turns: list[list[ModelCall]] = []
         asked_in: dict[str, list[ModelCall]] = {}
-        for call in self.model_calls:
+        for call in self.chats:
             answers = [message.tool_call_id for message in call.messages if message.tool_call_id]
             turn = asked_in.get(answers[-1]) if answers and call.messages[-1].role != "user" else None
             if turn is None:
@@ -684,7 +707,8 @@ class Reading:
 
 @dataclass(frozen=True)
 class Step(Reading):
-    """One model call and the tool calls it asked for, whose order means nothing; or a tool that the program ran."""
+    """One model call of the conversation and the tool calls it asked for, whose order means nothing; or a tool that
+    the program ran."""
 
     index: int
     model_call: ModelCall | None
@@ -823,13 +847,27 @@ class Trace(Reading):
             raise AgentopsError(f"this is not the JSON of a trace: {type(error).__name__}: {error}") from error
 
 
+_NAMELESS = {
+    "apply_patch": "apply_patch",
+    "computer": "computer",
+    "computer_use_preview": "computer",
+    "local_shell": "local_shell",
+    "mcp": "mcp_approval_request",
+    "shell": "shell",
+    "tool_search": "tool_search",
+}
+"""Tools of a provider's that the caller runs and that have a kind for a name."""
+
+
 def tool_names(tool: Mapping[str, Any]) -> Iterator[str]:
     """The names under which a tool, as the provider wrote it, can be called."""
+    if isinstance(kind := tool.get("type"), str) and kind in _NAMELESS:
+        yield _NAMELESS[kind]
     inner = tool.get("function") or tool.get("toolSpec") or tool.get("systemTool") or tool
-    if isinstance(inner, Mapping) and isinstance(inner.get("name"), str):
-        yield inner["name"]
-    for declared in tool.get("functionDeclarations") or tool.get("function_declarations") or ():
-        yield from tool_names(declared)
+    declared = tool.get("functionDeclarations") or tool.get("function_declarations")
+    for each in (inner, *(declared if isinstance(declared, list) else ())):
+        if isinstance(each, Mapping) and isinstance(each.get("name"), str):
+            yield each["name"]
 
 
 def _model_call(data: Mapping[str, Any]) -> ModelCall:
@@ -844,6 +882,7 @@ def _model_call(data: Mapping[str, Any]) -> ModelCall:
             "attempts": tuple(_attempt(attempt) for attempt in data["attempts"]),
             "error": data["error"] and CallError(**data["error"]),
             "prompts": tuple(data["prompts"]),
+            "alternatives": tuple(data.get("alternatives", ())),
         }
     )
 
@@ -853,4 +892,5 @@ def _message(data: Mapping[str, Any]) -> Message:
 
 
 def _attempt(data: Mapping[str, Any]) -> Attempt:
-    return Attempt(**{**data, "error": data["error"] and CallError(**data["error"])})
+    error, polls = data["error"] and CallError(**data["error"]), tuple(data.get("polls", ()))
+    return Attempt(**{**data, "error": error, "polls": polls})

@@ -70,6 +70,11 @@ INSIDE_A_FOLDER = {
     ("expect.written", "expect.patterns"),
     ("expect.written", "expect.responses"),
     ("expect.written", "expect.trajectories"),
+    ("wire.bedrock_invoke", "wire.anthropic_messages"),  # What it carries is written as each maker writes it.
+    ("wire.bedrock_invoke", "wire.bedrock_converse"),
+    ("wire.bedrock_invoke", "wire.embeddings"),
+    ("wire.bedrock_invoke", "wire.openai_chat"),
+    ("wire.bedrock_invoke", "wire.reranking"),
 }
 """Alternatives of one kind do not know each other, but for this."""
 

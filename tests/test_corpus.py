@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,11 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from botocore.eventstream import EventStreamBuffer
 
-from pytest_agentops.trace import ModelCall, Trace, Usage
+from pytest_agentops.exchange import Request
+from pytest_agentops.trace import Attempt, ModelCall, Trace, Usage
+from pytest_agentops.wire import provider_of, services
 
 CORPUS = Path(os.environ.get("AGENTOPS_CORPUS") or Path(__file__).resolve().parent.parent.parent / "shared" / "corpus")
 
@@ -57,6 +61,18 @@ def is_bedrock(interaction: Interaction) -> bool:
 
 def is_cohere(interaction: Interaction) -> bool:
     return is_post(interaction) and path_of(interaction).endswith("/v2/chat")
+
+
+SERVICES = (
+    "/v1/files", "/v1/vector_stores", "/v1/conversations", "/v1/messages/count_tokens", ":countTokens",
+    "/v1beta/fileSearchStores",
+)  # fmt: skip
+"""Where providers keep files and count tokens: no model answers there, and nothing is odd about it."""
+
+
+def is_service(interaction: Interaction) -> bool:
+    path = path_of(interaction)
+    return "huggingface" not in interaction["request"]["uri"] and any(each in path for each in SERVICES)
 
 
 OTHERS = (is_anthropic, is_gemini, is_bedrock, is_cohere)
@@ -117,7 +133,8 @@ def test_every_cassette_is_read(corpus):
     for path, interactions, trace in corpus:
         attempts = sum(len(call.attempts) for call in trace.model_calls)
         unknown = sum(finding.kind == "unknown_endpoint" for finding in trace.findings)
-        assert attempts + unknown == trace.exchanges == len(interactions), path
+        services = sum(map(is_service, interactions))
+        assert attempts + unknown + services == trace.exchanges == len(interactions), path
 
 
 def test_every_cassette_survives_as_json(corpus):
@@ -128,10 +145,11 @@ def test_every_cassette_survives_as_json(corpus):
 def test_what_no_decoder_knows_is_a_finding_and_what_one_knows_is_a_model_call(corpus):
     for path, interactions, trace in corpus:
         known = [n for n, each in enumerate(interactions, 1) if is_known(each)]
+        services = [n for n, each in enumerate(interactions, 1) if is_service(each)]
         unknown = [finding.exchange for finding in trace.findings if finding.kind == "unknown_endpoint"]
         attempts = [attempt.exchange for call in trace.model_calls for attempt in call.attempts]
         assert sorted(attempts) == known, path
-        assert sorted([*known, *unknown]) == list(range(1, len(interactions) + 1)), path
+        assert sorted([*known, *services, *unknown]) == list(range(1, len(interactions) + 1)), path
 
 
 def test_chat_completions_have_the_text_the_tools_and_the_usage_of_their_json(corpus):
@@ -163,7 +181,20 @@ def chat_usage(usage: dict[str, Any]) -> Usage:
         usage["completion_tokens"],
         (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0,
         (usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0,
+        input_audio_tokens=(usage.get("prompt_tokens_details") or {}).get("audio_tokens") or 0,
+        output_audio_tokens=(usage.get("completion_tokens_details") or {}).get("audio_tokens") or 0,
     )
+
+
+def is_for_the_caller(item: dict[str, Any]) -> bool:
+    return item["type"] in ("function_call", "custom_tool_call") or item.get("execution") == "client"
+
+
+def arguments_of(item: dict[str, Any]) -> Any:
+    if "input" in item:
+        return {"input": item["input"]}
+    written = item["arguments"]
+    return {"arguments": written} if item["type"] == "tool_search_call" else json.loads(written or "{}")
 
 
 def test_responses_have_the_text_the_tools_and_the_usage_of_their_json(corpus):
@@ -173,19 +204,12 @@ def test_responses_have_the_text_the_tools_and_the_usage_of_their_json(corpus):
         parts = [part for item in output if item["type"] == "message" for part in item["content"]]
         usage = body["usage"]
         assert call.response == "".join(part["text"] for part in parts if part["type"] == "output_text"), place
-        assert [each.name for each in call.tool_calls if not each.by_provider] == [
-            item["name"] for item in output if item["type"] in ("function_call", "custom_tool_call")
+        asked = [item for item in output if item["type"].endswith("_call") and is_for_the_caller(item)]
+        ran = [item for item in output if item["type"].endswith("_call") and not is_for_the_caller(item)]
+        assert [(each.name, each.arguments) for each in call.tool_calls if not each.by_provider] == [
+            (item.get("name", "tool_search"), arguments_of(item)) for item in asked
         ], place
-        assert [each.arguments for each in call.tool_calls if not each.by_provider] == [
-            json.loads(item["arguments"] or "{}") if item["type"] == "function_call" else {"input": item["input"]}
-            for item in output
-            if item["type"] in ("function_call", "custom_tool_call")
-        ], place
-        assert [each.id for each in call.tool_calls if each.by_provider] == [
-            item["id"]
-            for item in output
-            if item["type"].endswith("_call") and item["type"] not in ("function_call", "custom_tool_call")
-        ], place
+        assert [each.id for each in call.tool_calls if each.by_provider] == [item["id"] for item in ran], place
         assert call.usage == Usage(
             usage["input_tokens"],
             usage["output_tokens"],
@@ -194,6 +218,15 @@ def test_responses_have_the_text_the_tools_and_the_usage_of_their_json(corpus):
         ), place
         assert (call.id, call.model, call.error) == (body["id"], body["model"], None), place
         seen += 1
+    assert seen > 0
+
+
+def test_the_figures_of_the_provider_are_kept_as_it_wrote_them(corpus):
+    seen = 0
+    for wanted in (is_chat, is_response, *OTHERS):
+        for place, body, call in answered(corpus, wanted):
+            assert call.reported_usage == (body.get("usage") or body.get("usageMetadata")), place
+            seen += call.reported_usage is not None
     assert seen > 0
 
 
@@ -240,7 +273,7 @@ def test_a_result_is_joined_wherever_a_later_request_of_the_cassette_carries_one
             carried |= {
                 each.get("call_id")
                 for each in (items if isinstance(items, list) else [])
-                if str(each.get("type")).endswith("call_output")
+                if str(each.get("type")).endswith(("call_output", "tool_search_output"))
             }
         for call in trace.tool_calls:
             kinds = trace.model_calls[call.step].provider
@@ -284,6 +317,9 @@ def gemini(body: Any) -> tuple[str, list[tuple[str, Any]], Usage, str]:
             usage.get("candidatesTokenCount", 0) + thought,
             usage.get("cachedContentTokenCount", 0),
             thought,
+            input_audio_tokens=sum(
+                each["tokenCount"] for each in usage.get("promptTokensDetails", []) if each["modality"] == "AUDIO"
+            ),
         ),
         body["modelVersion"],
     )
@@ -330,3 +366,131 @@ def test_other_formats_have_the_text_the_tools_and_the_usage_of_their_json(corpu
         assert call.error is None, place
         seen += 1
     assert seen > 0
+
+
+# --- the table by provider -------------------------------------------------------------------------------------------
+
+
+def chat(body: Any) -> tuple[str, list[tuple[str, Any]], Usage | None, str]:
+    message, usage = body["choices"][0]["message"], body.get("usage")
+    content = message.get("content")
+    if isinstance(content, list):
+        content = "".join(part.get("text") or "" for part in content if part.get("type") == "text")
+    calls = [each["function"] for each in message.get("tool_calls") or []]
+    return (
+        content or message.get("refusal") or "",
+        [(call["name"], json.loads(call["arguments"] or "{}") or {}) for call in calls],
+        usage and chat_usage(usage),
+        body["model"],
+    )
+
+
+def response(body: Any) -> tuple[str, list[tuple[str, Any]], Usage | None, str]:
+    output, usage = body["output"], body["usage"]
+    parts = [part for item in output if item["type"] == "message" for part in item["content"]]
+    asked = [item for item in output if item["type"].endswith("_call") and is_for_the_caller(item)]
+    return (
+        "".join(part["text"] for part in parts if part["type"] == "output_text"),
+        [(item.get("name", "tool_search"), arguments_of(item)) for item in asked],
+        Usage(
+            usage["input_tokens"],
+            usage["output_tokens"],
+            usage["input_tokens_details"]["cached_tokens"],
+            usage["output_tokens_details"]["reasoning_tokens"],
+        ),
+        body["model"],
+    )
+
+
+LOOK_UPS = {
+    is_chat: chat,
+    is_response: response,
+    is_anthropic: anthropic,
+    is_gemini: gemini,
+    is_bedrock: bedrock,
+    is_cohere: cohere,
+}
+
+
+def said(interaction: Interaction) -> str:
+    """The text of a streamed answer, put together from its events in the shortest way."""
+    raw = interaction["response"]["body"]["string"]
+    if is_bedrock(interaction):
+        buffer = EventStreamBuffer()
+        buffer.add_data(raw)
+        return "".join((json.loads(each.payload).get("delta") or {}).get("text", "") for each in buffer)
+    lines = (raw.decode() if isinstance(raw, bytes) else raw).splitlines()
+    sent = [line.removeprefix("data:").strip() for line in lines if line.startswith("data:")]
+    return "".join(piece(json.loads(each)) for each in sent if each not in ("", "[DONE]"))
+
+
+def piece(event: Any) -> str:
+    """What one event adds to the text, whoever sent it."""
+    if event.get("type") == "response.output_text.delta":
+        return event["delta"]
+    if event.get("type") in ("content_block_delta", "content_block_start"):
+        block = event.get("delta") or event["content_block"]
+        return block["text"] if block["type"] in ("text", "text_delta") else ""
+    for choice in event.get("choices") or []:
+        return (choice.get("delta") or {}).get("content") or ""
+    for candidate in event.get("candidates") or []:
+        parts = (candidate.get("content") or {}).get("parts") or []
+        return "".join(part["text"] for part in parts if "text" in part and not part.get("thought"))
+    return ""
+
+
+def equal(interaction: Interaction, attempt: Attempt, call: ModelCall | None) -> bool:
+    """Whether a model call is what plain look-ups in its answer give; of a stream, whether its text is.
+
+    Of an answer that is an error it has to be that error; `call` is None where the client tried again.
+    """
+    body = answer(interaction)
+    if status(interaction) >= 400:
+        return attempt.error is not None and attempt.error.status == status(interaction)
+    if call is None or (body is not None and body.get("error")):
+        return attempt.error is not None
+    if body is None:
+        return call.response == said(interaction)
+    text, tools, usage, model = next(look_up for wanted, look_up in LOOK_UPS.items() if wanted(interaction))(body)
+    asked = [(each.name, each.arguments) for each in call.tool_calls if not each.by_provider]
+    return (call.response, asked, call.usage) == (text, tools, usage) and (not model or call.model == model)
+
+
+def table(corpus: list[tuple[Path, list[Interaction], Trace]]) -> list[str]:
+    """A row for each provider, and a line for each kind of exchange that is no model call, saying why."""
+    rows: dict[str, Counter[str]] = defaultdict(Counter)
+    reasons: Counter[str] = Counter()
+    for _, interactions, trace in corpus:
+        calls = read_by_attempt(trace)
+        attempts = {attempt.exchange: attempt for call in trace.model_calls for attempt in call.attempts}
+        for number, interaction in enumerate(interactions, 1):
+            sent = interaction["request"]
+            request = Request(sent["method"], sent["uri"])
+            if number in attempts:
+                same = equal(interaction, attempts[number], calls.get(number))
+                rows[provider_of(request)] += Counter(exchanges=1, decoded=1, equal=int(same))
+                continue
+            service = services.service_of(request)
+            provider = provider_of(request) if service else "elsewhere"
+            rows[provider] += Counter(exchanges=1, decoded=0, equal=0)
+            reasons[f"{provider}: {service or f'{request.location.hostname}, no model answers there'}"] += 1
+    lines = ["| provider | exchanges | decoded | equal |", "| --- | --- | --- | --- |"]
+    for provider in sorted(rows, key=lambda each: (each == "elsewhere", each)):
+        figures = rows[provider]
+        lines.append(f"| {provider} | {figures['exchanges']} | {figures['decoded']} | {figures['equal']} |")
+    total = sum(rows.values(), Counter())
+    lines.append(f"| all | {total['exchanges']} | {total['decoded']} | {total['equal']} |")
+    return [*lines, "", "Not decoded:", "", *(f"- {count} of {reason}" for reason, count in sorted(reasons.items()))]
+
+
+def test_every_model_call_is_equal_and_the_table_in_the_docs_is_this_one(corpus, record_property):
+    lines = table(corpus)
+    record_property("corpus", json.dumps(lines))
+
+    for line in lines[2 : lines.index("")]:
+        provider, _, decoded, same = line.strip("| ").split(" | ")
+        assert decoded == same, provider
+    if "AGENTOPS_CORPUS" not in os.environ:
+        assert "\n".join(lines) in (Path(__file__).parent.parent / "docs" / "traces.md").read_text("utf-8"), "\n".join(
+            lines
+        )

@@ -203,7 +203,12 @@ def test_a_responses_tool_loop_joins_the_result_with_and_without_repeating_the_c
 
     assert trace.tool_calls == (ToolCall("get_weather", {"city": "Oslo"}, "rain", "ok", "call_1"),)
     assert trace.model_calls[0].messages == (Message("system", "Be brief."), Message("user", "Is it raining?"))
-    assert trace.model_calls[1].messages == (Message("tool", "rain", tool_call_id="call_1"),)
+    assert trace.model_calls[1].messages == (
+        Message("system", "Be brief."),
+        Message("user", "Is it raining?"),
+        Message("assistant", "", (ToolCall("get_weather", {"city": "Oslo"}, id="call_1"),)),
+        Message("tool", "rain", tool_call_id="call_1"),
+    )
     assert (trace.response, trace.findings, len(trace.turns)) == ("Rain.", (), 1)
 
 
@@ -743,6 +748,8 @@ def test_one_exchange_without_times_leaves_the_duration_unknown():
         ("https://api.deepseek.com/chat/completions/", "deepseek"),
         ("https://mine.openai.azure.com/openai/deployments/gpt/chat/completions?api-version=1", "azure.ai.openai"),
         ("https://openrouter.ai/api/v1/chat/completions", "openrouter.ai"),
+        ("https://bedrock-runtime.us-east-1.amazonaws.com/openai/v1/chat/completions", "aws.bedrock"),
+        ("https://bedrock-mantle.us-east-1.api.aws/v1/chat/completions", "aws.bedrock"),
         ("http://127.0.0.1:8080/v1/chat/completions", "127.0.0.1"),
     ],
 )
@@ -769,6 +776,19 @@ def test_cached_input_costs_less():
     )
 
     assert (read(whole).cost, read(cached).cost) == (0.15, 0.075)
+
+
+def test_sound_costs_what_sound_costs_where_its_price_is_known():
+    def cost(model: str, **sound: int) -> float:
+        usage = {"prompt_tokens": 1_000_000, "completion_tokens": 1_000_000}
+        details = {"prompt_tokens_details": {"audio_tokens": sound.get("read", 0)}}
+        details |= {"completion_tokens_details": {"audio_tokens": sound.get("said", 0)}}
+        return read(used(model, **usage, **details)).cost
+
+    assert cost("gpt-audio") == 12.5
+    assert cost("gpt-audio", read=1_000_000) == 42.0
+    assert cost("gpt-audio", read=1_000_000, said=1_000_000) == 96.0
+    assert cost("gpt-5-mini", read=1_000_000) == cost("gpt-5-mini")  # One price for all that it reads.
 
 
 def test_the_price_names_its_table():
@@ -807,8 +827,8 @@ def test_a_cost_that_is_not_known_is_none_and_never_zero(exchange):
     [
         (
             "POST",
-            "https://api.anthropic.com/v1/files",
-            "POST https://api.anthropic.com/v1/files is no model's endpoint that we know",
+            "https://api.anthropic.com/v1/complete",
+            "POST https://api.anthropic.com/v1/complete is no model's endpoint that we know",
         ),
         (
             "GET",

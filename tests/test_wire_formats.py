@@ -253,6 +253,20 @@ def test_results_without_ids_belong_to_the_calls_of_their_name_in_order():
     ]
 
 
+def test_several_candidates_of_gemini_are_told_apart_whole_and_streamed():
+    pieces = [(0, "It "), (1, "No "), (1, "rain."), (0, "rains.")]
+    chunks = [{"candidates": [{"index": at, "content": {"parts": [{"text": text}]}}]} for at, text in pieces]
+    ends = [{"candidates": [{"index": at, "finishReason": "STOP"} for at in (0, 1)], "usageMetadata": GEMINI_USAGE}]
+    whole = {**ends[0], "candidates": [
+        {"content": {"parts": [{"text": text}]}, "finishReason": "STOP", "index": at} for at, text in ((0, "It rains."), (1, "No rain."))
+    ]}  # fmt: skip
+
+    call = gemini.decode(exchange(GEMINI, GEMINI_ASKED, whole))
+
+    assert (call.response, call.alternatives) == ("It rains.", ("No rain.",))
+    assert gemini.decode(exchange(GEMINI_STREAM, GEMINI_ASKED, sse(*chunks, *ends), EVENTS)) == call
+
+
 def test_a_prompt_that_gemini_blocks_is_a_refusal():
     call = gemini.decode(exchange(GEMINI, GEMINI_ASKED, {"promptFeedback": {"blockReason": "SAFETY"}}))
 

@@ -47,7 +47,7 @@ class Budget(Expectation):
             return
         spent = dict(self._spent(run)) if run.model_calls else {}
         if "steps" in self.bounds:
-            spent["steps"] = sum(call.error is None for call in run.model_calls) + recording.in_flight
+            spent["steps"] = sum(call.error is None for call in run.chats) + recording.in_flight
         used_up = {name: figure for name, figure in spent.items() if figure >= self.bounds[name]}
         if used_up:
             raise BudgetExceeded(OverBudget(self, run, used_up, stopped=True))

@@ -131,7 +131,7 @@ class _Writer:
             error = str(call.error.code or call.error.status or "error") if call.error else None
             yield _Written(
                 f"call {index}",
-                f"chat {call.model}",
+                f"{call.operation} {call.model}",
                 around,
                 started,
                 call.latency or 0.0,
@@ -202,7 +202,7 @@ def _told(span: Span) -> dict[str, Any]:
 
 def _call(call: ModelCall) -> dict[str, Any]:
     told: dict[str, Any] = {
-        "gen_ai.operation.name": "chat",
+        "gen_ai.operation.name": call.operation,
         "gen_ai.provider.name": call.provider,
         "gen_ai.request.model": call.model,
         "gen_ai.response.model": call.model,

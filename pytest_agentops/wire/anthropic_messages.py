@@ -11,7 +11,7 @@ from typing import Any
 
 from pytest_agentops.exchange import Exchange, Request, ServerEvent, parse_json
 from pytest_agentops.trace import Message, ModelCall, ResponseText, ToolCall, Usage
-from pytest_agentops.wire import answer_of, count, items, mapping, optional_text, provider_of, tool_call
+from pytest_agentops.wire import answer_of, count, items, mapping, optional_text, provider_of, reported, tool_call
 
 _FINISHED = {
     "end_turn": "stop",
@@ -50,6 +50,7 @@ def decode(exchange: Exchange) -> ModelCall:
         response=ResponseText(said),
         tool_calls=tuple(_tool_calls(blocks)),
         usage=_usage(answer.get("usage")),
+        reported_usage=reported(answer.get("usage")),
         finish_reason=_finish_reason(answer),
         error=error,
         refusal=(said or _explained(answer) or "no reason was given") if refused else None,
@@ -110,7 +111,9 @@ def _tool_calls(blocks: Iterable[Mapping[str, Any]]) -> Iterator[ToolCall]:
     """The calls of an answer; those that the provider ran itself with what came of them."""
     blocks = list(blocks)
     results = {
-        block.get("tool_use_id"): block for block in blocks if str(block.get("type") or "").endswith("_tool_result")
+        optional_text(block.get("tool_use_id")): block
+        for block in blocks
+        if str(block.get("type") or "").endswith("_tool_result")
     }
     for block in blocks:
         kind = block.get("type")
@@ -120,7 +123,7 @@ def _tool_calls(blocks: Iterable[Mapping[str, Any]]) -> Iterator[ToolCall]:
         if kind == "tool_use":
             yield call
             continue
-        result = results.get(block.get("id"))
+        result = results.get(optional_text(block.get("id")))
         failed = result is not None and _failed(result)
         yield replace(
             call,
@@ -135,24 +138,24 @@ def _failed(result: Mapping[str, Any]) -> bool:
     return result.get("is_error") is True or str(mapping(content).get("type") or "").endswith("_error")
 
 
-def _usage(reported: object) -> Usage | None:
+def _usage(figures: object) -> Usage | None:
     """Anthropic counts what it read from its cache, and wrote to it, beside the input; here it is a part of it."""
-    if not isinstance(reported, Mapping):
+    if not isinstance(figures, Mapping):
         return None
-    read, written = (count(reported.get(key)) for key in ("cache_read_input_tokens", "cache_creation_input_tokens"))
+    read, written = (count(figures.get(key)) for key in ("cache_read_input_tokens", "cache_creation_input_tokens"))
     return Usage(
-        input_tokens=count(reported.get("input_tokens")) + read + written,
-        output_tokens=count(reported.get("output_tokens")),
+        input_tokens=count(figures.get("input_tokens")) + read + written,
+        output_tokens=count(figures.get("output_tokens")),
         cached_input_tokens=read,
         cache_write_tokens=written,
-        reasoning_tokens=count(mapping(reported.get("output_tokens_details")).get("thinking_tokens")),
+        reasoning_tokens=count(mapping(figures.get("output_tokens_details")).get("thinking_tokens")),
     )
 
 
 def _joined(events: Iterable[ServerEvent]) -> dict[str, Any]:
     """The message that the events of a stream add up to."""
     message: dict[str, Any] = {"ended": False}
-    blocks: dict[int, dict[str, Any]] = {}
+    blocks: dict[int, _Block] = {}
     usage: dict[str, Any] = {}
     for event in events:
         data = mapping(event.json)
@@ -162,9 +165,9 @@ def _joined(events: Iterable[ServerEvent]) -> dict[str, Any]:
             message |= {key: value for key, value in started.items() if key not in ("content", "usage")}
             usage |= mapping(started.get("usage"))
         elif kind == "content_block_start":
-            blocks[index] = dict(mapping(data.get("content_block")))
+            blocks[index] = _Block(mapping(data.get("content_block")))
         elif kind == "content_block_delta":
-            _add(blocks.setdefault(index, {}), mapping(data.get("delta")))
+            blocks.setdefault(index, _Block({})).add(mapping(data.get("delta")))
         elif kind == "message_delta":
             message |= {key: value for key, value in mapping(data.get("delta")).items() if value is not None}
             usage |= {key: value for key, value in mapping(data.get("usage")).items() if value is not None}
@@ -172,27 +175,38 @@ def _joined(events: Iterable[ServerEvent]) -> dict[str, Any]:
             message["ended"] = True
         elif kind == "error":
             message["error"] = data.get("error") or {"message": "the stream ended in an error"}
-    content = [_whole(blocks[index]) for index in sorted(blocks)]
+    content = [blocks[index].whole() for index in sorted(blocks)]
     return {**message, "content": content, **({"usage": usage} if usage else {})}
 
 
-_DELTAS = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "signature"}
+_DELTAS = {
+    "text_delta": "text",
+    "thinking_delta": "thinking",
+    "signature_delta": "signature",
+    "input_json_delta": "partial_json",
+}
+"""Where each kind of delta has its piece."""
 
 
-def _add(block: dict[str, Any], delta: Mapping[str, Any]) -> None:
-    """Add a piece to the block that it belongs to."""
-    kind = delta.get("type")
-    if kind == "input_json_delta":
-        block["partial"] = block.get("partial", "") + str(delta.get("partial_json") or "")
-    elif kind in _DELTAS:
-        key = _DELTAS[str(kind)]
-        block[key] = str(block.get(key) or "") + str(delta.get(key) or "")
+class _Block:
+    """One block of an answer in the making."""
 
+    def __init__(self, begun: Mapping[str, Any]) -> None:
+        self.begun = begun
+        self.pieces: dict[str, list[str]] = {}
 
-def _whole(block: dict[str, Any]) -> dict[str, Any]:
-    """The block with the input of a tool that came in pieces; what is not JSON stays the text that it is."""
-    partial = block.pop("partial", "")
-    if partial:
-        decoded = parse_json(partial)
-        block["input"] = partial if decoded is None else decoded
-    return block
+    def add(self, delta: Mapping[str, Any]) -> None:
+        """Add a piece."""
+        kind = delta.get("type")
+        if isinstance(kind, str) and kind in _DELTAS:
+            self.pieces.setdefault(_DELTAS[kind], []).append(str(delta.get(_DELTAS[kind]) or ""))
+
+    def whole(self) -> dict[str, Any]:
+        """The block as it stands in an answer that was not streamed; input that is not JSON is the text that it is."""
+        said = {key: "".join(pieces) for key, pieces in self.pieces.items()}
+        written = said.pop("partial_json", "")
+        block = {**self.begun, **{key: str(self.begun.get(key) or "") + text for key, text in said.items()}}
+        if written:
+            decoded = parse_json(written)
+            block["input"] = written if decoded is None else decoded
+        return block

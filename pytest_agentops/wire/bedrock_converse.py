@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from pytest_agentops.exchange import Exchange, Request, parse_json
 from pytest_agentops.trace import CallError, Message, ModelCall, ResponseText, ToolCall, Usage
-from pytest_agentops.wire import answer_of, count, error_of, items, mapping, optional_text, tool_call
+from pytest_agentops.wire import answer_of, count, error_of, items, mapping, optional_text, reported, tool_call
 
 _PATH = re.compile(r"/model/([^/]+)/converse(?:-stream)?$")
 _FINISHED = {
@@ -37,8 +37,12 @@ def reads(request: Request) -> bool:
 
 def decode(exchange: Exchange) -> ModelCall:
     """The model call of a conversation."""
+    return conversation(exchange, *_answer(exchange))
+
+
+def conversation(exchange: Exchange, answer: Mapping[str, Any], error: CallError | None) -> ModelCall:
+    """The model call of a conversation that came to this answer, or to this error."""
     asked = mapping(exchange.request.json)
-    answer, error = _answer(exchange)
     named = _PATH.search(exchange.request.location.path)
     message = mapping(mapping(answer.get("output")).get("message"))
     blocks = [mapping(block) for block in items(message.get("content"))]
@@ -52,6 +56,7 @@ def decode(exchange: Exchange) -> ModelCall:
         response=ResponseText("".join(_texts(blocks))),
         tool_calls=tuple(_tool_calls(blocks)),
         usage=_usage(answer.get("usage")),
+        reported_usage=reported(answer.get("usage")),
         finish_reason=_FINISHED.get(reason, reason) if reason else None,
         error=error,
     )
@@ -66,7 +71,7 @@ def _answer(exchange: Exchange) -> tuple[Mapping[str, Any], CallError | None]:
     events = list(frames(response.body))
     if not events:
         return {}, error_of(exchange)
-    answer = _joined(events)
+    answer = joined(events)
     return answer, answer.pop("failed", None)
 
 
@@ -111,14 +116,14 @@ def _headers(data: bytes) -> Iterator[tuple[str, str]]:
         place += size
 
 
-def _joined(events: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
+def joined(events: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
     """The answer that the events of a stream add up to."""
     blocks: dict[int, dict[str, Any]] = {}
     answer: dict[str, Any] = {}
     for kind, data in events:
         block = blocks.setdefault(count(data.get("contentBlockIndex")), {}) if "contentBlockIndex" in data else {}
         if kind == "contentBlockStart":
-            block |= {key: dict(mapping(value)) for key, value in mapping(data.get("start")).items()}
+            block |= {key: mapping(value) for key, value in mapping(data.get("start")).items()}
         elif kind == "contentBlockDelta":
             _add(block, mapping(data.get("delta")))
         elif kind == "messageStop":
@@ -133,21 +138,22 @@ def _joined(events: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, Any]:
 
 def _add(block: dict[str, Any], delta: Mapping[str, Any]) -> None:
     if isinstance(delta.get("text"), str):
-        block["text"] = str(block.get("text") or "") + delta["text"]
+        block.setdefault("said", []).append(delta["text"])
     elif part := mapping(delta.get("toolUse")):
-        use = block.setdefault("toolUse", {})
-        use["partial"] = str(use.get("partial") or "") + str(part.get("input") or "")
+        block.setdefault("partial", []).append(str(part.get("input") or ""))
     elif isinstance(delta.get("toolResult"), list):
-        result = block.setdefault("toolResult", {})
-        result["content"] = [*items(result.get("content")), *delta["toolResult"]]
+        block.setdefault("results", []).extend(delta["toolResult"])
 
 
 def _whole(block: dict[str, Any]) -> dict[str, Any]:
-    use = block.get("toolUse")
-    if isinstance(use, dict) and "partial" in use:
-        partial = use.pop("partial")
-        decoded = parse_json(partial)
-        use["input"] = partial if decoded is None else decoded
+    """The block with what came of it in pieces; the input of a tool that is not JSON stays the text that it is."""
+    if said := block.pop("said", None):
+        block["text"] = "".join(said)
+    if written := "".join(block.pop("partial", ())):
+        decoded = parse_json(written)
+        block["toolUse"] = {**mapping(block.get("toolUse")), "input": written if decoded is None else decoded}
+    if results := block.pop("results", None):
+        block["toolResult"] = {**mapping(block.get("toolResult")), "content": results}
     return block
 
 
@@ -195,7 +201,8 @@ def _result(content: object) -> Any:
 def _tool_calls(blocks: Iterable[Mapping[str, Any]]) -> Iterator[ToolCall]:
     """The calls of an answer; those that Bedrock ran itself with what came of them."""
     blocks = list(blocks)
-    results = {use.get("toolUseId"): use for block in blocks if (use := mapping(block.get("toolResult")))}
+    found = (mapping(block.get("toolResult")) for block in blocks)
+    results = {optional_text(result.get("toolUseId")): result for result in found if result}
     for block in blocks:
         if not (use := mapping(block.get("toolUse"))):
             continue
@@ -203,7 +210,7 @@ def _tool_calls(blocks: Iterable[Mapping[str, Any]]) -> Iterator[ToolCall]:
         if use.get("type") != "server_tool_use":
             yield call
             continue
-        result = results.get(use.get("toolUseId"))
+        result = results.get(optional_text(use.get("toolUseId")))
         failed = result is not None and result.get("status") == "error"
         yield replace(
             call,
@@ -213,14 +220,18 @@ def _tool_calls(blocks: Iterable[Mapping[str, Any]]) -> Iterator[ToolCall]:
         )
 
 
-def _usage(reported: object) -> Usage | None:
+def _usage(figures: object) -> Usage | None:
     """Bedrock counts what it read from its cache, and wrote to it, beside the input; here it is a part of it."""
-    if not isinstance(reported, Mapping):
+    if not isinstance(figures, Mapping):
         return None
-    read, written = (count(reported.get(key)) for key in ("cacheReadInputTokens", "cacheWriteInputTokens"))
+    # `invoke` has another name for what `converse` calls `cacheReadInputTokens`.
+    read, written = (
+        count(figures.get(f"cache{what}InputTokens") or figures.get(f"cache{what}InputTokenCount"))
+        for what in ("Read", "Write")
+    )
     return Usage(
-        input_tokens=count(reported.get("inputTokens")) + read + written,
-        output_tokens=count(reported.get("outputTokens")),
+        input_tokens=count(figures.get("inputTokens")) + read + written,
+        output_tokens=count(figures.get("outputTokens")),
         cached_input_tokens=read,
         cache_write_tokens=written,
     )

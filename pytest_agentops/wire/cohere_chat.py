@@ -10,7 +10,7 @@ from typing import Any
 
 from pytest_agentops.exchange import Exchange, Request, ServerEvent
 from pytest_agentops.trace import Message, ModelCall, ResponseText, ToolCall, Usage
-from pytest_agentops.wire import answer_of, count, items, mapping, optional_text, provider_of, tool_call
+from pytest_agentops.wire import answer_of, count, items, mapping, optional_text, provider_of, reported, tool_call
 
 _FINISHED = {
     "COMPLETE": "stop",
@@ -42,6 +42,7 @@ def decode(exchange: Exchange) -> ModelCall:
         response=ResponseText(_text(message.get("content"))),
         tool_calls=tuple(_tool_calls(message)),
         usage=_usage(answer.get("usage")),
+        reported_usage=reported(answer.get("usage")),
         finish_reason=_FINISHED.get(reason, reason.lower()) if reason else None,
         error=error,
     )
@@ -71,27 +72,23 @@ def _tool_calls(message: Mapping[str, Any]) -> Iterator[ToolCall]:
         yield tool_call(function.get("name"), function.get("arguments"), call.get("id"))
 
 
-def _usage(reported: object) -> Usage | None:
-    tokens = mapping(mapping(reported).get("tokens"))
+def _usage(figures: object) -> Usage | None:
+    tokens = mapping(mapping(figures).get("tokens"))
     if not tokens:
         return None
     return Usage(
-        input_tokens=count(_whole(tokens.get("input_tokens"))),
-        output_tokens=count(_whole(tokens.get("output_tokens"))),
-        cached_input_tokens=count(_whole(mapping(reported).get("cached_tokens"))),
+        input_tokens=count(tokens.get("input_tokens")),
+        output_tokens=count(tokens.get("output_tokens")),
+        cached_input_tokens=count(mapping(figures).get("cached_tokens")),
     )
-
-
-def _whole(value: object) -> object:
-    """Cohere writes its counts with a decimal point."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _joined(events: Iterable[ServerEvent]) -> dict[str, Any]:
     """The answer that the events of a stream add up to."""
     answer: dict[str, Any] = {}
-    texts: dict[int, str] = {}
-    calls: dict[int, dict[str, Any]] = {}
+    texts: dict[int, list[str]] = {}
+    calls: dict[int, Mapping[str, Any]] = {}
+    written: dict[int, list[str]] = {}
     for event in events:
         data = mapping(event.json)
         kind, index = data.get("type"), count(data.get("index"))
@@ -100,15 +97,22 @@ def _joined(events: Iterable[ServerEvent]) -> dict[str, Any]:
         if kind == "message-start":
             answer["id"] = data.get("id")
         elif kind in ("content-start", "content-delta"):
-            texts[index] = texts.get(index, "") + str(mapping(message.get("content")).get("text") or "")
+            texts.setdefault(index, []).append(str(mapping(message.get("content")).get("text") or ""))
         elif kind == "tool-call-start":
-            call = mapping(message.get("tool_calls"))
-            calls[index] = {**call, "function": dict(mapping(call.get("function")))}
+            calls[index] = mapping(message.get("tool_calls"))
+            written[index] = [str(mapping(calls[index].get("function")).get("arguments") or "")]
         elif kind == "tool-call-delta":
-            function = calls.setdefault(index, {"function": {}})["function"]
             piece = mapping(mapping(message.get("tool_calls")).get("function")).get("arguments")
-            function["arguments"] = str(function.get("arguments") or "") + str(piece or "")
+            written.setdefault(index, []).append(str(piece or ""))
         elif kind == "message-end":
             answer |= {key: delta.get(key) for key in ("finish_reason", "usage", "error") if delta.get(key)}
-    content = [{"type": "text", "text": texts[index]} for index in sorted(texts)]
-    return {**answer, "message": {"content": content, "tool_calls": [calls[index] for index in sorted(calls)]}}
+    content = [{"type": "text", "text": "".join(texts[index])} for index in sorted(texts)]
+    return {
+        **answer,
+        "message": {"content": content, "tool_calls": [_made(calls.get(i, {}), written[i]) for i in sorted(written)]},
+    }
+
+
+def _made(call: Mapping[str, Any], written: list[str]) -> dict[str, Any]:
+    """A call with its arguments, which came in pieces."""
+    return {**call, "function": {**mapping(call.get("function")), "arguments": "".join(written)}}

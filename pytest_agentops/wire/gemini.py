@@ -5,6 +5,7 @@ Source of the format: Google's API reference, "Generating content" and "Function
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,7 +13,17 @@ from typing import Any
 
 from pytest_agentops.exchange import Exchange, Request, ServerEvent
 from pytest_agentops.trace import CallError, Message, ModelCall, ResponseText, ToolCall, Usage
-from pytest_agentops.wire import answer_of, count, error_from, items, mapping, optional_text, provider_of, tool_call
+from pytest_agentops.wire import (
+    answer_of,
+    count,
+    error_from,
+    items,
+    mapping,
+    optional_text,
+    provider_of,
+    reported,
+    tool_call,
+)
 
 _MODEL = re.compile(r"/models/([^/:]+):(?:generateContent|streamGenerateContent)$")
 _FINISHED = {"STOP": "stop", "MAX_TOKENS": "length"}
@@ -29,7 +40,8 @@ def decode(exchange: Exchange) -> ModelCall:
     asked = mapping(exchange.request.json)
     answer, error = _answer(exchange)
     named = _MODEL.search(exchange.request.location.path)
-    candidate = mapping(next(iter(items(answer.get("candidates"))), None))
+    candidates = [mapping(each) for each in items(answer.get("candidates"))] or [{}]
+    candidate = min(candidates, key=lambda each: count(each.get("index")))
     parts = _parts(candidate.get("content"))
     known = Counter[str]()
     messages = tuple(_messages(asked, known))
@@ -45,15 +57,24 @@ def decode(exchange: Exchange) -> ModelCall:
         response=ResponseText(said),
         tool_calls=calls,
         usage=_usage(_get(answer, "usageMetadata")),
+        reported_usage=reported(_get(answer, "usageMetadata")),
         finish_reason="content_filter" if blocked else _finish_reason(candidate, calls),
         error=error,
         refusal=f"the prompt was blocked: {blocked}" if blocked else None,
+        alternatives=tuple(
+            "".join(_texts(_parts(each.get("content")))) for each in candidates if each is not candidate
+        ),
     )
 
 
 def _get(value: Mapping[str, Any], name: str) -> Any:
     """A field, in either spelling that Google takes."""
-    return value.get(name, value.get(re.sub(r"[A-Z]", lambda found: f"_{found[0].lower()}", name)))
+    return value[name] if name in value else value.get(_snake(name))
+
+
+@functools.cache
+def _snake(name: str) -> str:
+    return re.sub(r"[A-Z]", lambda found: f"_{found[0].lower()}", name)
 
 
 def _answer(exchange: Exchange) -> tuple[Mapping[str, Any], CallError | None]:
@@ -148,20 +169,29 @@ def _tool_calls(parts: Iterable[Mapping[str, Any]], known: Counter[str]) -> Iter
             )
 
 
-def _usage(reported: object) -> Usage | None:
+def _usage(figures: object) -> Usage | None:
     """What the model thought counts as output; what tools of the provider gave it to read, as input."""
-    if not isinstance(reported, Mapping):
+    if not isinstance(figures, Mapping):
         return None
-    figures = {
-        name: count(_get(reported, f"{name}TokenCount"))
+    prompt, by_tools, candidates, thoughts, cached = (
+        count(_get(figures, f"{name}TokenCount"))
         for name in ("prompt", "toolUsePrompt", "candidates", "thoughts", "cachedContent")
-    }
-    return Usage(
-        input_tokens=figures["prompt"] + figures["toolUsePrompt"],
-        output_tokens=figures["candidates"] + figures["thoughts"],
-        cached_input_tokens=count(_get(reported, "cachedContentTokenCount")),
-        reasoning_tokens=figures["thoughts"],
     )
+    return Usage(
+        input_tokens=prompt + by_tools,
+        output_tokens=candidates + thoughts,
+        cached_input_tokens=cached,
+        reasoning_tokens=thoughts,
+        input_audio_tokens=_sound(figures, "prompt") + _sound(figures, "toolUsePrompt"),
+        output_audio_tokens=_sound(figures, "candidates"),
+        cached_audio_tokens=_sound(figures, "cache"),
+    )
+
+
+def _sound(figures: Mapping[str, Any], what: str) -> int:
+    """The tokens of sound among these, of which Google tells each kind apart."""
+    kinds = (mapping(each) for each in items(_get(figures, f"{what}TokensDetails")))
+    return sum(count(_get(each, "tokenCount")) for each in kinds if each.get("modality") == "AUDIO")
 
 
 def _joined(events: Iterable[ServerEvent]) -> dict[str, Any]:
@@ -171,11 +201,16 @@ def _joined(events: Iterable[ServerEvent]) -> dict[str, Any]:
 def _sum(chunks: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """The answer that the chunks of a stream add up to."""
     joined: dict[str, Any] = {}
-    parts: list[Mapping[str, Any]] = []
-    finished: object = None
+    parts: dict[int, list[Mapping[str, Any]]] = {0: []}
+    finished: dict[int, object] = {}
     for chunk in chunks:
         joined |= {key: value for key, value in chunk.items() if key != "candidates" and value}
-        candidate = mapping(next(iter(items(chunk.get("candidates"))), None))
-        parts += _parts(candidate.get("content"))
-        finished = _get(candidate, "finishReason") or finished
-    return {**joined, "candidates": [{"content": {"parts": parts}, "finishReason": finished}]}
+        for candidate in map(mapping, items(chunk.get("candidates"))):
+            index = count(candidate.get("index"))
+            parts.setdefault(index, []).extend(_parts(candidate.get("content")))
+            finished[index] = _get(candidate, "finishReason") or finished.get(index)
+    whole = [
+        {"index": index, "content": {"parts": parts[index]}, "finishReason": finished.get(index)}
+        for index in sorted(parts)
+    ]
+    return {**joined, "candidates": whole}

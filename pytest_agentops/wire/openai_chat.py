@@ -17,6 +17,7 @@ from pytest_agentops.wire import (
     mapping,
     optional_text,
     provider_of,
+    reported,
     tool_call,
 )
 
@@ -30,7 +31,8 @@ def decode(exchange: Exchange) -> ModelCall:
     """The model call of a chat completion."""
     asked = mapping(exchange.request.json)
     answer, error = answer_of(exchange, _joined)
-    choice = mapping(next(iter(items(answer.get("choices"))), None))
+    choices = [mapping(each) for each in items(answer.get("choices"))] or [{}]
+    choice = min(choices, key=lambda each: count(each.get("index")))
     message = mapping(choice.get("message"))
     refusal = _text(message.get("refusal")) or None
     return ModelCall(
@@ -39,13 +41,21 @@ def decode(exchange: Exchange) -> ModelCall:
         model=str(answer.get("model") or asked.get("model") or ""),
         messages=tuple(_message(sent) for sent in items(asked.get("messages"))),
         tools=tuple(tool for tool in items(asked.get("tools")) if isinstance(tool, Mapping)),
-        response=ResponseText(_text(message.get("content")) or refusal or ""),
+        response=ResponseText(_said(message)),
         tool_calls=_tool_calls(message),
         usage=_usage(answer.get("usage")),
+        reported_usage=reported(answer.get("usage")),
         finish_reason=_finish_reason(choice),
         error=error,
         refusal=refusal,
+        alternatives=tuple(_said(mapping(each.get("message"))) for each in choices if each is not choice),
     )
+
+
+def _said(message: Mapping[str, Any]) -> str:
+    """The text of an answer, or of its refusal, or what an answer says aloud."""
+    spoken = mapping(message.get("audio")).get("transcript")
+    return _text(message.get("content")) or _text(message.get("refusal")) or _text(spoken)
 
 
 def _finish_reason(choice: Mapping[str, Any]) -> str | None:
@@ -59,7 +69,7 @@ def _message(sent: Any) -> Message:
     sent = mapping(sent)
     content = sent.get("content")
     parts = items(content)
-    only_text = parts and all(mapping(part).get("type") == "text" for part in parts)
+    only_text = parts and all(mapping(part).get("type") in ("text", "thinking") for part in parts)
     return Message(
         role=str(sent.get("role") or ""),
         content=_text(content) if only_text or content is None else content,
@@ -86,40 +96,69 @@ def _tool_call(call: Mapping[str, Any]) -> ToolCall:
     return tool_call(function.get("name"), function.get("arguments"), call.get("id"))
 
 
-def _usage(reported: object) -> Usage | None:
-    if not isinstance(reported, Mapping):
+def _usage(figures: object) -> Usage | None:
+    if not isinstance(figures, Mapping):
         return None
+    read, written = mapping(figures.get("prompt_tokens_details")), mapping(figures.get("completion_tokens_details"))
     return Usage(
-        input_tokens=count(reported.get("prompt_tokens")),
-        output_tokens=count(reported.get("completion_tokens")),
-        cached_input_tokens=count(mapping(reported.get("prompt_tokens_details")).get("cached_tokens")),
-        reasoning_tokens=count(mapping(reported.get("completion_tokens_details")).get("reasoning_tokens")),
+        input_tokens=count(figures.get("prompt_tokens")),
+        output_tokens=count(figures.get("completion_tokens")),
+        cached_input_tokens=count(read.get("cached_tokens")),
+        reasoning_tokens=count(written.get("reasoning_tokens")),
+        input_audio_tokens=count(read.get("audio_tokens")),
+        output_audio_tokens=count(written.get("audio_tokens")),
     )
 
 
 def _joined(events: Iterable[ServerEvent]) -> dict[str, Any]:
     """The completion that the chunks of a stream add up to."""
     joined: dict[str, Any] = {}
-    message: dict[str, Any] = {"content": None}
-    calls: list[dict[str, Any]] = []
-    ended, finish_reason = False, None
+    choices: dict[int, _Choice] = {}
+    ended = False
     for event in events:
         ended = ended or event.data == "[DONE]"
         chunk = mapping(event.json)
         joined.update({key: chunk[key] for key in ("id", "model", "usage", "error") if chunk.get(key)})
         for choice in map(mapping, items(chunk.get("choices"))):
-            if count(choice.get("index")) != 0:
-                continue
-            delta = mapping(choice.get("delta"))
-            for key in ("content", "refusal"):
-                if isinstance(delta.get(key), str):
-                    message[key] = (message.get(key) or "") + delta[key]
-            for part in map(mapping, items(delta.get("tool_calls"))):
-                _add(calls, part)
-            finish_reason = optional_text(choice.get("finish_reason")) or finish_reason
-    message["tool_calls"] = calls
-    choice = {"message": message, "finish_reason": finish_reason, "ended": ended or finish_reason is not None}
-    return {**joined, "choices": [choice]}
+            choices.setdefault(count(choice.get("index")), _Choice()).add(choice)
+    whole = [choices[index].whole(index, ended) for index in sorted(choices)]
+    return {**joined, "choices": whole or [_Choice().whole(0, ended)]}
+
+
+class _Choice:
+    """One answer in the making."""
+
+    def __init__(self) -> None:
+        self.said: dict[str, list[str]] = {"content": [], "refusal": [], "transcript": []}
+        self.calls: list[dict[str, Any]] = []
+        self.reason: str | None = None
+
+    def add(self, choice: Mapping[str, Any]) -> None:
+        """Add what a chunk has of it."""
+        delta = mapping(choice.get("delta"))
+        for key in ("content", "refusal"):
+            if delta.get(key):  # Text; a list of texts and thoughts with Mistral.
+                self.said[key].append(_text(delta[key]))
+        if audio := mapping(delta.get("audio")):
+            self.said["transcript"].append(_text(audio.get("transcript")))
+        for part in map(mapping, items(delta.get("tool_calls"))):
+            _add(self.calls, part)
+        self.reason = optional_text(choice.get("finish_reason")) or self.reason
+
+    def whole(self, index: int, ended: bool) -> dict[str, Any]:
+        """The choice as it stands in an answer that was not streamed, and whether it came to its end."""
+        said = {key: "".join(pieces) for key, pieces in self.said.items()}
+        message = {
+            **said,
+            "audio": {"transcript": said["transcript"]},
+            "tool_calls": [_made(call) for call in self.calls],
+        }
+        return {
+            "index": index,
+            "message": message,
+            "finish_reason": self.reason,
+            "ended": ended or self.reason is not None,
+        }
 
 
 def _add(calls: list[dict[str, Any]], part: Mapping[str, Any]) -> None:
@@ -137,5 +176,12 @@ def _add(calls: list[dict[str, Any]], part: Mapping[str, Any]) -> None:
     for kind in ("function", "custom"):
         for key, value in mapping(part.get(kind)).items():
             if isinstance(value, str):
-                whole = call.setdefault(kind, {})
-                whole[key] = whole.get(key, "") + value
+                call.setdefault(kind, {}).setdefault(key, []).append(value)
+
+
+def _made(call: Mapping[str, Any]) -> dict[str, Any]:
+    """A call with its texts, which came in pieces."""
+    made = {
+        kind: {key: "".join(pieces) for key, pieces in call.get(kind, {}).items()} for kind in ("function", "custom")
+    }
+    return {**call, **made}
