@@ -60,6 +60,15 @@ INSIDE_A_FOLDER = {
     ("importing.openai_request", "importing.messages"),
     ("importing.prompty", "importing.handlebars"),
     ("importing.prompty", "importing.messages"),
+    ("testing.dialects.openai_chat", "testing.dialects.openai"),  # Three endpoints of one provider.
+    ("testing.dialects.openai_embeddings", "testing.dialects.openai"),
+    ("testing.dialects.openai_responses", "testing.dialects.openai"),
+    ("testing.dialects", "testing.replies"),
+    ("testing.requests", "testing.dialects"),  # It knows them all.
+    ("testing.server", "testing.dialects"),
+    ("testing.server", "testing.ids"),
+    ("testing.server", "testing.replies"),
+    ("testing.server", "testing.requests"),
     ("expect.pairing", "expect.calls"),
     ("expect.patterns", "expect.calls"),
     ("expect.patterns", "expect.pairing"),
@@ -72,6 +81,9 @@ INSIDE_A_FOLDER = {
     ("expect.written", "expect.trajectories"),
 }
 """Alternatives of one kind do not know each other, but for this."""
+
+DOORS = {"testing"}
+"""Folders whose names people import: what the folder itself holds is taken from its modules."""
 
 WEIGHT = {
     "agents": {"frameworks"},  # Each of these only where it is imported already.
@@ -146,6 +158,10 @@ def room(module: str) -> str:
     return module.partition(".")[0]
 
 
+def folder(module: str) -> str:
+    return module.rpartition(".")[0]
+
+
 def floor(module: str) -> int:
     return next(index for index, layer in enumerate(LAYERS) if room(module) in layer)
 
@@ -187,13 +203,13 @@ def test_alternatives_of_one_kind_do_not_know_each_other():
         (name_of(path), imported)
         for path in MODULES
         for imported, _ in ours(path)
-        if "." in name_of(path) and "." in imported and room(name_of(path)) == room(imported)
+        if folder(name_of(path)) and folder(name_of(path)) == folder(imported)
     }
     downwards = {
         (name_of(path), imported)
         for path in MODULES
         for imported, _ in ours(path)
-        if "." not in name_of(path) and imported.startswith(f"{name_of(path)}.") and name_of(path)
+        if name_of(path) and name_of(path) not in DOORS and imported.startswith(f"{name_of(path)}.")
     }
 
     assert sideways == INSIDE_A_FOLDER
@@ -225,9 +241,12 @@ def test_values_need_only_the_standard_library_on_the_top_level(room_name):
 
 
 def test_the_public_kit_for_testing_needs_nothing_of_ours():
-    outside = {imported.partition(".")[0] for imported, _ in imports(PACKAGE / "testing.py")}
+    files = [path for path in MODULES if room(name_of(path)) == "testing"]
+    outside = {imported for path in files for imported, _ in imports(path)}
+    rooms = {room(imported) for path in files for imported, _ in ours(path)}
 
-    assert outside - set(sys.stdlib_module_names) == {"pytest"}
+    assert {name.partition(".")[0] for name in outside} - set(sys.stdlib_module_names) == {"pytest", "pytest_agentops"}
+    assert rooms == {"testing"}
 
 
 def test_the_door_for_pytest_imports_only_pytest_and_the_standard_library_when_it_loads():
