@@ -107,8 +107,10 @@ class _Handler(BaseCallbackHandler):
             return
         message = getattr(generation, "message", None)
         told = getattr(message, "response_metadata", None) or {}
-        if (id_ := told.get("id") or getattr(message, "id", None)) is not None:
-            opened.attributes[RESPONSE_ID] = str(id_)
+        id_ = str(told.get("id") or getattr(message, "id", None) or "")
+        # A streamed message has the id of its run, which is another each time, and not that of the answer.
+        if id_ and str(run["run_id"]) not in id_:
+            opened.attributes[RESPONSE_ID] = id_
         for side, count in (getattr(message, "usage_metadata", None) or {}).items():
             if side in ("input_tokens", "output_tokens"):
                 opened.attributes[f"gen_ai.usage.{side}"] = count
