@@ -12,8 +12,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "pytest_agentops"
 
 LAYERS = [
-    ["plugin", "cli", "testing"],
-    ["beside"],
+    ["plugin", "cli"],
+    ["beside", "doctor"],
     ["formats"],
     ["accounts", "explain", "summary"],
     ["seal"],
@@ -29,7 +29,7 @@ LAYERS = [
     ["body", "redaction", "requests", "wire"],
     ["arrivals", "credentials", "exchange", "gates", "guard", "kinds", "prices", "sandbox"],
     ["document", "models", "trace", "trials", "volatile"],
-    ["errors"],
+    ["errors", "testing"],
 ]
 """From the doors inwards: a room imports from the lines below its own, never from its own line or from above."""
 
@@ -43,6 +43,7 @@ AGAINST_THE_ARROWS = {
 
 INSIDE_A_FOLDER = {
     ("cli.report", "cli.gate"),  # Both read a report.
+    ("doctor.examination", "doctor.clients"),
     ("formats.files", "formats.html"),  # It knows them all.
     ("formats.files", "formats.markdown"),
     ("formats.html", "formats.terminal"),
@@ -86,30 +87,39 @@ DOORS = {"testing"}
 """Folders whose names people import: what the folder itself holds is taken from its modules."""
 
 WEIGHT = {
-    "agents": {"frameworks"},  # Each of these only where it is imported already.
-    "aiohttp": {"stubs"},
+    "agents": {"doctor", "frameworks"},  # Frameworks only where they are imported already.
+    "aiohttp": {"doctor", "stubs"},
+    "anthropic": {"doctor"},  # What is examined is imported to be examined, and for nothing else.
     "anyio": {"transports"},  # httpx and httpx2 bring it, and only their clients lead there.
+    "botocore": {"doctor"},
     "deepdiff": {"explain", "revision"},
     "filelock": {"cassette", "journal"},
     "git": {"history"},
     "genai_prices": {"prices"},
-    "httpx": set(),  # Found by name, where they are installed, while a recording is open.
-    "httpx2": set(),
+    "google": {"doctor"},
+    "httpx": {"doctor"},  # Found by name, where they are installed, while a recording is open.
+    "httpx2": {"doctor"},
     "jinja2": {"body", "formats", "importing", "lint", "sandbox"},
     "jsonpath": {"matching", "settings"},
     "jsonschema": {"expect", "report"},
     "jsonschema_specifications": {"expect"},
-    "langchain_core": {"frameworks"},
+    "langchain_core": {"doctor", "frameworks"},
+    "langchain_openai": {"doctor"},
+    "langgraph": {"doctor"},
     "multidict": {"stubs"},
-    "openai": {"expect"},  # To ask a judge, and for nothing else.
+    "openai": {"doctor", "expect"},  # To ask a judge, and to be examined.
     "opentelemetry": {"frameworks"},
-    "pydantic_ai": {"frameworks"},
+    "pydantic": {"doctor"},  # The openai client brings it.
+    "pydantic_ai": {"doctor", "frameworks"},
     "pytest": {"beside", "plugin", "testing"},
     "rapidfuzz": {"expect", "lint"},
     "referencing": {"expect"},
+    "requests": {"doctor"},
     "rich": {"cli"},
+    "smolagents": {"doctor"},
     "tomlkit": {"versions"},
     "tornado": {"stubs"},
+    "urllib3": {"doctor"},
     "vcr": {"tape"},
     "yaml": {"document", "expect", "importing", "lint", "prompt", "releases", "repository", "tape"},
 }
