@@ -88,7 +88,9 @@ class Transport:
 
 TRANSPORTS = (
     Transport(
-        "gRPC", "grpc", "not recorded: its connections are made in C, where a replay does not see them: it goes live"
+        "gRPC",
+        "grpc",
+        "not recorded: its connections are made in C, where a replay does not see them and cannot refuse",
     ),
     Transport("curl_cffi", "curl_cffi", "not recorded: libcurl sends it; in a replay it meets a proxy that refuses"),
     Transport("pycurl", "pycurl", "not recorded: libcurl sends it; in a replay it meets a proxy that refuses"),
@@ -105,7 +107,7 @@ TRANSPORTS = (
     Transport(
         "MCP over stdio",
         "mcp",
-        "not recorded: the server is another process; over HTTP it is seen as whatever else httpx2 sends",
+        "not recorded: the server is another process; over HTTP it is seen as any other request",
     ),
     Transport("llama.cpp in this process", "llama_cpp", "not recorded: nothing goes over HTTP"),
     Transport("transformers in this process", "transformers", "not recorded: nothing goes over HTTP"),

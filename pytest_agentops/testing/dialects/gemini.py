@@ -51,7 +51,7 @@ def serves(path: str) -> bool:
 
 
 def streams(request: ScriptedRequest) -> bool:
-    """Whether the answer is to be streamed; without `alt=sse` as one list, which is sent whole."""
+    """Whether the answer is to be streamed; always as events, which `alt=sse` asks for as Google's clients do."""
     return ":streamGenerateContent" in request.path
 
 
