@@ -18,11 +18,15 @@ import httpx2
 import pytest
 from google import genai
 from google.genai import types
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from openai import OpenAI
 
 from pytest_agentops.capture import Recording, watching
+from pytest_agentops.exchange import Exchange, Request, Response
 from pytest_agentops.testing import (
     Asks,
+    CountingIds,
     Disconnects,
     Embeds,
     Fails,
@@ -31,7 +35,10 @@ from pytest_agentops.testing import (
     ScriptedRequest,
     ToolRequest,
 )
+from pytest_agentops.testing.requests import dialect_of
 from pytest_agentops.trace import Trace, Usage
+from pytest_agentops.wire import anthropic_messages, bedrock_converse, cohere_chat, openai_chat, openai_responses
+from pytest_agentops.wire import gemini as gemini_format
 
 # Google's client derives a class from aiohttp's, which aiohttp does not like.
 pytestmark = pytest.mark.filterwarnings("ignore:Inheritance class AiohttpClientSession:DeprecationWarning")
@@ -317,6 +324,63 @@ def test_an_empty_answer_says_nothing(ask: Ask) -> None:
 
     assert (heard.text, heard.calls) == ("", [])
     assert trace.response == ""
+
+
+REQUESTS = {
+    "/v1/chat/completions": openai_chat,
+    "/v1/responses": openai_responses,
+    "/v1/messages": anthropic_messages,
+    "/v1beta/models/scripted:generateContent": gemini_format,
+    "/model/scripted/converse": bedrock_converse,
+    "/v2/chat": cohere_chat,
+}
+"""Where each dialect is served, and our decoder of it."""
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+arguments = st.dictionaries(
+    texts, st.recursive(st.none() | st.booleans() | st.integers() | texts, lambda inner: st.lists(inner, max_size=3))
+)
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["plain", "streamed"])
+@pytest.mark.parametrize("path", REQUESTS)
+@settings(max_examples=60, deadline=None)
+@given(text=texts, tools=st.lists(st.tuples(st.sampled_from(["get_order", "get_customer"]), arguments), max_size=3))
+def test_whatever_a_script_says_our_decoders_read_in_every_dialect(path, streamed, text, tools) -> None:
+    asked = {"model": "scripted", "stream": streamed, "stream_options": {"include_usage": True}}
+    where = path
+    if streamed:
+        where = path.replace(":generate", ":streamGenerate").replace("/converse", "/converse-stream")
+    request = ScriptedRequest(where, "POST", {}, asked)
+    requested = [ToolRequest(name, given) for name, given in tools]
+    counts: Any = {"input_tokens": 50, "output_tokens": 7, "cached_tokens": 5}
+    answer = Asks(*requested, text=text, **counts) if tools else Says(text, **counts)
+
+    dialect = dialect_of(request)
+    assert dialect is not None
+    assert dialect.streams(request) == streamed
+    body = dialect.body(request, answer, CountingIds(), 0)
+    kind, content = "application/json", json.dumps(body).encode()
+    if streamed:
+        kind, content = dialect.STREAMED, b"".join(piece.content for piece in dialect.pieces(request, answer, body))
+    sent = Request("POST", f"http://127.0.0.1{where}", body=json.dumps(asked).encode())
+    call = REQUESTS[path].decode(Exchange(1, sent, Response(200, headers=(("content-type", kind),), body=content)))
+
+    assert (call.error, str(call.response)) == (None, text)
+    assert [(each.name, each.arguments) for each in call.tool_calls] == tools
+    assert call.finish_reason == ("tool_calls" if tools else "stop")
+    assert call.usage is not None
+    assert (call.usage.input_tokens, call.usage.output_tokens, call.usage.cached_input_tokens) == (50, 7, 5)
+
+
+@pytest.mark.parametrize("path", [*REQUESTS, "/api/chat"])
+def test_two_servers_with_one_script_send_the_same_bytes(path: str) -> None:
+    def transcript() -> list[tuple[dict[str, str], bytes]]:
+        with ScriptedModel(ASKS, ASKS, Fails(429)) as model:
+            answers = [httpx2.post(f"{model.url}{path}", json={"stream": stream}) for stream in (False, True, False)]
+        return [(dict(answer.headers), answer.content) for answer in answers]
+
+    assert transcript() == transcript()
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------

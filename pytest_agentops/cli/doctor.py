@@ -40,9 +40,7 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _lines(found: Examination) -> Iterator[str]:
-    from pytest_agentops.doctor.examination import clients_named
-
-    for client, rows in clients_named(found.rows).items():
+    for client, rows in found.clients.items():
         yield from _client_lines(client, rows)
     if found.transports:
         yield "installed too, and not seen:"

@@ -6,7 +6,7 @@ import io
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -55,6 +55,14 @@ class Examination:
         """Whether something is installed, and all of it is captured."""
         told = {row.status for row in self.rows}
         return "captured" in told and told <= {"captured", "not installed"}
+
+    @property
+    def clients(self) -> dict[str, list[Row]]:
+        """The rows of each client, in their order."""
+        found: dict[str, list[Row]] = {}
+        for row in self.rows:
+            found.setdefault(row.client, []).append(row)
+        return found
 
     def to_data(self) -> dict[str, Any]:
         """The same as plain data, for JSON."""
@@ -260,11 +268,3 @@ def _in_silence() -> Iterator[None]:
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def clients_named(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    """The rows of each client, in their order."""
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        found.setdefault(row.client, []).append(row)
-    return found
