@@ -7,6 +7,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ def test_every_shape_of_what_is_installed_is_captured_and_replayed(tiny_project)
     assert all(row["seen"] and row["replayed"] and row["reason"] == "" for row in installed)
     assert {row["shape"] for row in installed if row["decoded"] is not True} == {"embeddings"}
     assert [row["shape"] for row in installed if row["client"] == "openai"] == OPENAI
-    assert {row["client"] for row in installed} == {client.name for client in CLIENTS if client.is_installed}
+    assert {row["client"] for row in installed} == {client.name for client in CLIENTS if not client.missing}
     assert "sk-not-to-be-shown" not in told.stdout + told.stderr
     assert (found["captured"], told.exit_code, told.stderr) == (True, 0, "")
     assert {each["module"] for each in found["transports"]} >= {"websockets"} or not is_installed("websockets")
@@ -74,6 +75,22 @@ def test_people_read_one_line_for_each_shape(tiny_project):
         4 of 4 shapes of what is installed are captured and replayed
         """)
     assert (told.exit_code, told.stderr) == (0, "")
+
+
+def test_a_client_that_breaks_is_told_with_the_reason_and_fails_the_command(tiny_project):
+    tiny_project.write("requests.py", "raise RuntimeError('no certificates here')")  # Found before the real one.
+
+    told = run(tiny_project, "--only", "requests", "--only", "urllib")
+
+    assert told.stdout == textwrap.dedent(f"""\
+        requests: {version("requests")}
+          - failed: it cannot be imported: RuntimeError: no certificates here
+        urllib: of the standard library
+          + plain     seen, read, replayed
+          + streamed  seen, read, replayed
+        2 of 3 shapes of what is installed are captured and replayed
+        """)
+    assert (told.exit_code, told.stderr) == (1, "")
 
 
 def test_a_client_that_nobody_knows_is_wrong_use(tiny_project):
@@ -121,9 +138,10 @@ def test_a_client_that_is_captured(examined):
 
 
 def test_a_client_that_is_missing_is_one_row_and_no_failure():
-    found = examine(clients=[Client("absent", ("a_package.that_is_not_there",), "nowhere", "absent")])
+    found = examine(clients=[Client("absent", ("json", "a_package.not_there", "nor_this"), "nowhere", "absent")])
 
-    assert found.rows == (Row("absent", None, None, "not installed"),)
+    reason = "there is no module a_package.not_there and no module nor_this"
+    assert found.rows == (Row("absent", None, None, "not installed", reason),)
 
 
 def test_nothing_examined_is_not_well():

@@ -54,13 +54,13 @@ def _lines(found: Examination) -> Iterator[str]:
 def _client_lines(client: str, rows: list[Row]) -> Iterator[str]:
     first = rows[0]
     if first.status == "not installed":
-        yield f"{client}: not installed"
+        yield f"{client}: not installed: {first.reason}"
         return
     yield f"{client}: {first.version}" if first.version else f"{client}: of the standard library"
     width = max(len(row.shape or "") for row in rows)
     for row in rows:
+        shape = f"{row.shape:<{width}}  " if row.shape else ""
         if row.status == "captured":
-            read = "seen, replayed" if row.decoded is None else "seen, read, replayed"
-            yield f"  + {row.shape or '':<{width}}  {read}"
+            yield f"  + {shape}{'seen, replayed' if row.decoded is None else 'seen, read, replayed'}"
         else:
-            yield f"  - {row.shape or '':<{width}}  {row.status}: {row.reason}"
+            yield f"  - {shape}{row.status}: {row.reason}"

@@ -33,9 +33,9 @@ class Client:
     """What has its version; None for what comes with Python."""
 
     @property
-    def is_installed(self) -> bool:
-        """Whether it can be examined here."""
-        return all(map(is_installed, self.needs))
+    def missing(self) -> tuple[str, ...]:
+        """The modules that are needed and are not installed here; it can be examined where there are none."""
+        return tuple(module for module in self.needs if not is_installed(module))
 
     @property
     def version(self) -> str | None:

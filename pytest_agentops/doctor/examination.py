@@ -96,8 +96,9 @@ def examine(only: Sequence[str] = (), *, clients: Sequence[Client] = CLIENTS) ->
 
 
 def _examined(client: Client, folder: Path) -> Iterator[Row]:
-    if not client.is_installed:
-        yield Row(client.name, None, None, "not installed")
+    if client.missing:
+        reason = f"there is no module {' and no module '.join(client.missing)}"
+        yield Row(client.name, client.version, None, "not installed", reason)
         return
     try:
         with _alone(folder):

@@ -120,9 +120,10 @@ def headers(ids: Ids, latency: float) -> dict[str, str]:  # noqa: ARG001 - Googl
 
 def said(body: Mapping[str, Any]) -> Iterator[Said]:
     """The instruction and the contents; results of functions stand in a user's content."""
-    yield Said("other", text_of((body.get("systemInstruction") or {}).get("parts")))
+    for content in mappings([body.get("systemInstruction")]):
+        yield Said("other", text_of(content.get("parts")))
     contents = body.get("contents")
-    for content in [contents] if isinstance(contents, dict) else mappings(contents):
+    for content in mappings([contents] if isinstance(contents, dict) else contents):
         parts = mappings(content.get("parts"))
         results = [part["functionResponse"] for part in parts if isinstance(part.get("functionResponse"), dict)]
         for result in results:
