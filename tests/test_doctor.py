@@ -40,7 +40,9 @@ OPENAI = [
 
 
 def run(project: TinyProject, *arguments: str, **environment: str):
-    return project.command(sys.executable, "-m", "pytest_agentops.cli", "doctor", *arguments, env=environment)
+    return project.command(
+        sys.executable, "-m", "pytest_agentops.cli", "doctor", *arguments, env=environment, timeout=300
+    )
 
 
 # --- the command -----------------------------------------------------------------------------------------------------
@@ -242,7 +244,9 @@ def test_what_is_seen_and_read_otherwise_is_not_captured(examined):
     """)
 
     assert (row.status, row.seen, row.decoded, row.replayed) == ("not captured", True, False, False)
-    assert row.reason == ("it was seen and is not read as it was said: the usage is None instead of (120, 30, 20)")
+    assert row.reason == (
+        "it was seen and is not read as it was said: the usage (input, output, cached tokens) is None instead of (120, 30, 20)"
+    )
 
 
 def test_what_asks_something_else_each_time_is_not_replayed(examined):

@@ -191,7 +191,11 @@ def _pairs(call: ModelCall, reply: Says | Asks, *, tells_usage: bool) -> Iterato
     yield "finish reason", reply.finish_reason, call.finish_reason
     used = call.usage
     counts = (reply.input_tokens, reply.output_tokens, reply.cached_tokens) if tells_usage else None
-    yield "usage", counts, used and (used.input_tokens, used.output_tokens, used.cached_input_tokens)
+    yield (
+        "usage (input, output, cached tokens)",
+        counts,
+        used and (used.input_tokens, used.output_tokens, used.cached_input_tokens),
+    )
 
 
 def _short(value: object) -> str:
