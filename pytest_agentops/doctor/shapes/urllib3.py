@@ -15,7 +15,7 @@ def plain(url: str) -> Heard:
 
 
 def streamed(url: str) -> Heard:
-    """An answer line by line."""
+    """An answer that is read in pieces."""
     with urllib3.PoolManager(timeout=10) as pool:
         answer = pool.request("POST", f"{url}{PATH}", body=body(STREAMED), headers=JSON, preload_content=False)
         heard = events(b"".join(answer.stream()).splitlines())
