@@ -12,8 +12,8 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "pytest_agentops"
 
 LAYERS = [
-    ["plugin", "cli", "testing"],
-    ["beside"],
+    ["plugin", "cli"],
+    ["beside", "doctor"],
     ["formats"],
     ["accounts", "explain", "summary"],
     ["seal"],
@@ -29,7 +29,7 @@ LAYERS = [
     ["body", "redaction", "requests", "wire"],
     ["arrivals", "credentials", "exchange", "frames", "gates", "guard", "kinds", "prices", "sandbox"],
     ["document", "models", "trace", "trials", "volatile"],
-    ["errors"],
+    ["errors", "testing"],
 ]
 """From the doors inwards: a room imports from the lines below its own, never from its own line or from above."""
 
@@ -43,6 +43,7 @@ AGAINST_THE_ARROWS = {
 
 INSIDE_A_FOLDER = {
     ("cli.report", "cli.gate"),  # Both read a report.
+    ("doctor.examination", "doctor.clients"),
     ("formats.files", "formats.html"),  # It knows them all.
     ("formats.files", "formats.markdown"),
     ("formats.html", "formats.terminal"),
@@ -60,6 +61,15 @@ INSIDE_A_FOLDER = {
     ("importing.openai_request", "importing.messages"),
     ("importing.prompty", "importing.handlebars"),
     ("importing.prompty", "importing.messages"),
+    ("testing.dialects.openai_chat", "testing.dialects.openai"),  # Three endpoints of one provider.
+    ("testing.dialects.openai_embeddings", "testing.dialects.openai"),
+    ("testing.dialects.openai_responses", "testing.dialects.openai"),
+    ("testing.dialects", "testing.replies"),
+    ("testing.requests", "testing.dialects"),  # It knows them all.
+    ("testing.server", "testing.dialects"),
+    ("testing.server", "testing.ids"),
+    ("testing.server", "testing.replies"),
+    ("testing.server", "testing.requests"),
     ("expect.pairing", "expect.calls"),
     ("expect.patterns", "expect.calls"),
     ("expect.patterns", "expect.pairing"),
@@ -78,32 +88,43 @@ INSIDE_A_FOLDER = {
 }
 """Alternatives of one kind do not know each other, but for this."""
 
+DOORS = {"testing"}
+"""Folders whose names people import: what the folder itself holds is taken from its modules."""
+
 WEIGHT = {
-    "agents": {"frameworks"},  # Each of these only where it is imported already.
-    "aiohttp": {"stubs"},
+    "agents": {"doctor", "frameworks"},  # Frameworks only where they are imported already.
+    "aiohttp": {"doctor", "stubs"},
+    "anthropic": {"doctor"},  # What is examined is imported to be examined, and for nothing else.
     "anyio": {"transports"},  # httpx and httpx2 bring it, and only their clients lead there.
+    "botocore": {"doctor"},
     "deepdiff": {"explain", "revision"},
     "filelock": {"cassette", "journal"},
     "git": {"history"},
     "genai_prices": {"prices"},
-    "httpx": set(),  # Found by name, where they are installed, while a recording is open.
-    "httpx2": set(),
+    "google": {"doctor"},
+    "httpx": {"doctor"},  # Found by name, where they are installed, while a recording is open.
+    "httpx2": {"doctor"},
     "jinja2": {"body", "formats", "importing", "lint", "sandbox"},
     "jsonpath": {"matching", "settings"},
     "jsonschema": {"expect", "report"},
     "jsonschema_specifications": {"expect"},
-    "langchain_core": {"frameworks"},
+    "langchain_core": {"doctor", "frameworks"},
+    "langchain_openai": {"doctor"},
+    "langgraph": {"doctor"},
     "multidict": {"stubs"},
-    "openai": {"expect"},  # To ask a judge, and for nothing else.
+    "openai": {"doctor", "expect"},  # To ask a judge, and to be examined.
     "opentelemetry": {"frameworks"},
-    "pydantic_ai": {"frameworks"},
+    "pydantic": {"doctor"},  # The openai client brings it.
+    "pydantic_ai": {"doctor", "frameworks"},
     "pytest": {"beside", "plugin", "testing"},
     "rapidfuzz": {"expect", "lint"},
     "referencing": {"expect"},
+    "requests": {"doctor"},
     "rich": {"cli"},
-    "smolagents": {"frameworks"},
+    "smolagents": {"doctor", "frameworks"},
     "tomlkit": {"versions"},
     "tornado": {"stubs"},
+    "urllib3": {"doctor"},
     "vcr": {"tape"},
     "websockets": {"stubs"},
     "yaml": {"document", "expect", "importing", "lint", "prompt", "releases", "repository", "tape"},
@@ -153,6 +174,10 @@ def room(module: str) -> str:
     return module.partition(".")[0]
 
 
+def folder(module: str) -> str:
+    return module.rpartition(".")[0]
+
+
 def floor(module: str) -> int:
     return next(index for index, layer in enumerate(LAYERS) if room(module) in layer)
 
@@ -194,13 +219,13 @@ def test_alternatives_of_one_kind_do_not_know_each_other():
         (name_of(path), imported)
         for path in MODULES
         for imported, _ in ours(path)
-        if "." in name_of(path) and "." in imported and room(name_of(path)) == room(imported)
+        if folder(name_of(path)) and folder(name_of(path)) == folder(imported)
     }
     downwards = {
         (name_of(path), imported)
         for path in MODULES
         for imported, _ in ours(path)
-        if "." not in name_of(path) and imported.startswith(f"{name_of(path)}.") and name_of(path)
+        if name_of(path) and name_of(path) not in DOORS and imported.startswith(f"{name_of(path)}.")
     }
 
     assert sideways == INSIDE_A_FOLDER
@@ -232,9 +257,12 @@ def test_values_need_only_the_standard_library_on_the_top_level(room_name):
 
 
 def test_the_public_kit_for_testing_needs_nothing_of_ours():
-    outside = {imported.partition(".")[0] for imported, _ in imports(PACKAGE / "testing.py")}
+    files = [path for path in MODULES if room(name_of(path)) == "testing"]
+    outside = {imported for path in files for imported, _ in imports(path)}
+    rooms = {room(imported) for path in files for imported, _ in ours(path)}
 
-    assert outside - set(sys.stdlib_module_names) == {"pytest"}
+    assert {name.partition(".")[0] for name in outside} - set(sys.stdlib_module_names) == {"pytest", "pytest_agentops"}
+    assert rooms == {"testing"}
 
 
 def test_the_door_for_pytest_imports_only_pytest_and_the_standard_library_when_it_loads():

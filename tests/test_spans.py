@@ -432,6 +432,22 @@ def test_a_call_that_only_a_span_knows_is_a_model_call():
     assert [each.arguments for each in call.tool_calls] == [{"q": 1}]
 
 
+def test_a_streamed_model_of_langchain_has_not_the_id_of_its_run():
+    """It is another each time, so that a replay would not equal the run that was recorded."""
+    langchain_openai = pytest.importorskip("langchain_openai")
+
+    def run():
+        with ScriptedModel(Says("Hello.")) as server:
+            model = langchain_openai.ChatOpenAI(model="tiny", base_url=server.base_url, api_key="scripted")
+            assert "".join(chunk.text for chunk in model.stream("Hi")) == "Hello."
+
+    trace = traced(run)
+
+    assert [each.kind for each in trace.spans] == ["model"]
+    assert RESPONSE_ID not in trace.spans[0].attributes
+    assert [call.id for call in trace.model_calls] == ["chatcmpl-1"]
+
+
 @pytest.mark.parametrize("by", ["its id", "being asked in it", "an outer span"])
 def test_a_call_seen_on_the_wire_and_in_a_span_is_one(by):
     outer = Span(1, "model", "m", output={"text": "hi"}, seconds=1.0)

@@ -38,7 +38,7 @@ from pytest_agentops.testing import (
     ToolRequest,
 )
 
-CHECKOUT = Path(pytest_agentops.testing.__file__).parents[1]
+CHECKOUT = Path(pytest_agentops.testing.__file__).parents[2]
 
 # Only what a tiny project needs: loading every plugin of the environment takes longer than the project itself.
 BARE = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
@@ -647,7 +647,7 @@ def test_a_function_that_gives_no_reply_is_told_what_a_reply_is() -> None:
         answer = httpx.post(f"{model.base_url}/responses", json={"input": "Hi"})
 
     assert answer.json()["error"]["message"] == (
-        "TypeError: a script gives Says, Asks, Fails or Disconnects, and this one gave 'Hello'"
+        "TypeError: a script gives Says, Asks, Embeds, Fails or Disconnects, and this one gave 'Hello'"
     )
 
 
@@ -656,7 +656,7 @@ def test_a_list_is_not_a_script() -> None:
         ScriptedModel([Says("Hello")])  # type: ignore[arg-type]  # The mistake.
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/chat/completions"), ("POST", "/v1/embeddings?x=1")])
+@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/chat/completions"), ("POST", "/v1/images?x=1")])
 def test_what_it_does_not_serve_is_not_found_and_takes_no_reply(method: str, path: str) -> None:
     with ScriptedModel(Says("Shipped.")) as model, httpx.Client(base_url=f"http://127.0.0.1:{model.port}") as client:
         missing = client.request(method, path)

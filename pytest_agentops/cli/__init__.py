@@ -14,7 +14,7 @@ from pytest_agentops.errors import AgentopsError, CassetteMissing, UsageError
 
 AREAS = ("cassettes", "prompts", "report", "traces")
 """Each has commands of its own."""
-COMMANDS = ("compare", "gate", "init")
+COMMANDS = ("compare", "doctor", "gate", "init")
 """Commands of no area."""
 
 

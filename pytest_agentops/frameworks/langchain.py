@@ -108,7 +108,8 @@ class _Handler(BaseCallbackHandler):
         message = getattr(generation, "message", None)
         told = getattr(message, "response_metadata", None) or {}
         id_ = str(told.get("id") or getattr(message, "id", None) or "")
-        if id_ and not id_.startswith(("lc_run-", "run-")):  # Those are LangChain's own, made anew for each run.
+        # A streamed message has the id of its run, which is another each time, and not that of the answer.
+        if id_ and str(run["run_id"]) not in id_:
             opened.attributes[RESPONSE_ID] = id_
         for side, count in (getattr(message, "usage_metadata", None) or {}).items():
             if side in ("input_tokens", "output_tokens"):
