@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -180,6 +181,16 @@ def server_events(body: bytes) -> Iterator[ServerEvent]:
                 data.append(value)
         if data:
             yield ServerEvent(name, "\n".join(data))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether this host is this machine."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def parse_json(body: bytes | str) -> Any:

@@ -10,12 +10,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from ipaddress import ip_address
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from pytest_agentops.credentials import PLACEHOLDER
-from pytest_agentops.exchange import Exchange, Request, header, parse_json
+from pytest_agentops.exchange import Exchange, Request, header, is_loopback, parse_json
 from pytest_agentops.volatile import kinds_in, normalised
 
 
@@ -108,16 +107,6 @@ def without(value: Any, ignore: Sequence[str]) -> Any:
                 with suppress(KeyError, IndexError):
                     del parent[found.parts[-1]]
     return value
-
-
-def is_loopback(host: str) -> bool:
-    """Whether this host is this machine."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def nearest(request: Request, exchanges: Iterable[Exchange], played: Collection[int]) -> Exchange | None:

@@ -11,7 +11,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from pytest_agentops.exchange import is_loopback
 from pytest_agentops.trace import ModelCall, Usage
 
 
@@ -20,8 +22,8 @@ def priced(call: ModelCall, url: str, when: datetime | None) -> ModelCall:
 
     `when` picks the prices of that day, so that an old recording keeps its cost; None means today.
     """
-    if call.usage is None or not call.model:
-        return call
+    if call.usage is None or not call.model or is_loopback(urlsplit(url).hostname or ""):
+        return call  # Nobody has a price for a server on this machine; the tables need not be loaded to know that.
     cost = memory.cost(call.model, _base(url), call.usage, when)
     return call if cost is None else replace(call, cost=cost, priced_by=_table())
 

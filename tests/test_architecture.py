@@ -26,8 +26,8 @@ LAYERS = [
     ["assembly", "frameworks", "mutation", "settings", "stubs"],
     ["interaction", "matching", "prompt", "spans", "structure", "transports"],
     ["history", "versions"],
-    ["body", "redaction", "requests", "wire"],
-    ["arrivals", "credentials", "exchange", "frames", "gates", "guard", "kinds", "prices", "sandbox"],
+    ["body", "prices", "redaction", "requests", "wire"],
+    ["arrivals", "credentials", "exchange", "frames", "gates", "guard", "kinds", "sandbox"],
     ["document", "models", "trace", "trials", "volatile"],
     ["errors", "testing"],
 ]

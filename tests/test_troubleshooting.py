@@ -85,7 +85,8 @@ def test_every_message_on_the_page_is_one_that_is_printed(said: Callable[..., st
     printed = re.sub(r"_\w*errors\.\w+: ", "", re.sub(r"pytest_agentops\.errors\.\w+: |Failed: ", "", printed))
     elsewhere = (  # Provoked by the tests of journals, places and modes, which compare the same words.
         "agentops: what a killed run", "shared.yaml was not written", "  what a child process asks", "1 of 2 recorded",
-        "  cause     the same request but for a value",
+        "  cause     the same request but for a value", "the client says something else on this WebSocket",
+        "the client waits on this WebSocket",
     )  # fmt: skip
     missing = [block for block in blocks() if block.rstrip("\n") not in printed and not block.startswith(elsewhere)]
     assert missing == []
@@ -94,11 +95,14 @@ def test_every_message_on_the_page_is_one_that_is_printed(said: Callable[..., st
 def test_the_messages_provoked_elsewhere_are_these_words() -> None:
     tests = Path(__file__).resolve().parent
     words = "\n".join(
-        (tests / name).read_text() for name in ("test_journal.py", "test_places.py", "test_modes.py", "test_tape.py")
+        (tests / name).read_text()
+        for name in ("test_journal.py", "test_places.py", "test_modes.py", "test_tape.py", "test_websockets.py")
     )
     for part in ("agentops: what a killed run had recorded was kept: 1 recording in .agentops/drafts",
                  "shared.yaml was not written: ", "what a child process asks can be neither recorded nor replayed",
                  "1 of 2 recorded replies were never asked for",
-                 "cause     the same request but for a value that changes from run to run (uuid)"):  # fmt: skip
+                 "cause     the same request but for a value that changes from run to run (uuid)",
+                 "the client waits on this WebSocket for more than the recorded server had said by then",
+                 "the client says something else on this WebSocket than was recorded (record mode: none)"):  # fmt: skip
         assert part in PAGE
         assert part in words

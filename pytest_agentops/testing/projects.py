@@ -111,11 +111,7 @@ class TinyProject:
         The environment is the present one without `CI` and without what starts with `OPENAI_`, `AGENTOPS_` or
         `PYTEST_`. `env` adds variables, or removes those that it sets to None.
         """
-        alone = {} if self.plugins is None else {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-        loaded = [part for name in self.plugins or () for part in ("-p", name)]
-        done = self._finished(
-            [sys.executable, "-m", "pytest", *loaded, *pytest_args], {**alone, **(env or {})}, timeout
-        )
+        done = self._finished([sys.executable, "-m", "pytest", *pytest_args], env, timeout)
         return PytestRun(done.returncode, done.stdout, done.stderr)
 
     def command(self, *args: str, env: Mapping[str, str | None] | None = None, timeout: float = 120) -> CommandRun:
@@ -129,7 +125,7 @@ class TinyProject:
         return subprocess.run(
             args,
             cwd=self.path,
-            env=_environment(env or {}),
+            env=_environment({**self._loading(), **(env or {})}),
             timeout=timeout,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -137,6 +133,13 @@ class TinyProject:
             errors="replace",
             check=False,
         )
+
+    def _loading(self) -> dict[str, str]:
+        """What makes every pytest that is started in the project load these plugins and no others."""
+        if self.plugins is None:
+            return {}
+        loaded = " ".join(f"-p {name}" for name in self.plugins)
+        return {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": loaded}
 
 
 def _environment(changes: Mapping[str, str | None]) -> dict[str, str]:
