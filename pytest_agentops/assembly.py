@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
+from pytest_agentops import rpc
 from pytest_agentops.exchange import Exchange, header
 from pytest_agentops.prices import priced
 from pytest_agentops.structure import woven
@@ -67,7 +68,7 @@ def trace_of(
             call.polls.append(exchange)
             continue
         if reader is None:
-            if services.service_of(exchange.request) is None:
+            if services.service_of(exchange.request) is None and not rpc.speaks(exchange.request, ordered):
                 unknown.append(_unknown(exchange))
             continue
         if call := _retried(exchange, failed):
@@ -77,6 +78,7 @@ def trace_of(
             failed.append(call)
         if not exchange.failed:
             failed.remove(call)
+    spans = (*spans, *rpc.spans_of(ordered, after=max((span.number for span in spans), default=0)))
     told = woven(list(_answered(list(_whole(call.decoded(recorded) for call in calls)))), spans)
     model_calls = told.model_calls
     findings = [*unknown, *(finding for call in model_calls for finding in _findings(call))]
@@ -91,7 +93,7 @@ def trace_of(
         exchanges=len(ordered),
         seconds=_seconds(ordered),
         program_calls=told.program_calls,
-        spans=tuple(spans),
+        spans=spans,
     )
 
 

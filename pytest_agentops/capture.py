@@ -37,7 +37,7 @@ from pytest_agentops.exchange import (
 from pytest_agentops.frames import Frame, frames_of
 from pytest_agentops.guard import Guarded, Hosts, refuse
 from pytest_agentops.redaction import Redactor
-from pytest_agentops.spans import Diary, OpenSpan, Told, timed_as
+from pytest_agentops.spans import Brought, Diary, OpenSpan, Told, timed_as
 from pytest_agentops.trace import (
     Finding,
     ModelCall,
@@ -71,6 +71,9 @@ class Player(Protocol):
     @property
     def spans(self) -> Sequence[Span]:
         """What was told of the run that was recorded; a replay takes its times from there."""
+
+    def brought(self) -> Brought:
+        """What was recorded in the course of exchanges that were played, and was not asked for itself."""
 
     def play(self, request: Request) -> Exchange | None:
         """The recorded exchange that answers this request, spelled as it was recorded; None where it may go live.
@@ -176,18 +179,23 @@ class Recording:
 
     def freeze(self, part: int | None = None) -> Trace:
         """The trace of what has happened so far, or of one part of it."""
-        told = self.told(part)
+        brought = self._brought()
+        told = self.told(part, brought)
         exchanges = [
             replace(exchange, span=told.within.get(exchange.number))
-            for exchange in self.exchanges
-            if part is None or part in self._parts_of[exchange.number]
+            for exchange in (*self.exchanges, *brought.exchanges)
+            if part is None or part in self._parts_of.get(exchange.number, ())
         ]
         trace = trace_of(exchanges, source=self.source, prompts=self.renders, spans=told.spans, recorded=self.recorded)
         return replace(trace, findings=(*trace.findings, *self.findings)) if self.findings else trace
 
-    def told(self, part: int | None = None) -> Told:
+    def _brought(self) -> Brought:
+        """What other agents had done for an answer that was replayed, and do not do again."""
+        return self._tape.brought() if self._tape is not None and self._tape.strict else Brought()
+
+    def told(self, part: int | None = None, brought: Brought | None = None) -> Told:
         """What decorators and frameworks have told so far; on replay with the times that were recorded."""
-        told = self._diary.told(self._redactor.value, part)
+        told = self._diary.told(self._redactor.value, part, brought)
         if told.spans and self._tape is not None and self.source == "replayed":
             return replace(told, spans=timed_as(told.spans, self._tape.spans))
         return told
@@ -214,7 +222,7 @@ class Recording:
 
     def tally(self) -> Trace:
         """The trace without what was said to the models, for who wants only its figures: that is read much faster."""
-        exchanges = self.exchanges
+        exchanges = (*self.exchanges, *self._brought().exchanges)
         if any(exchange.failed for exchange in exchanges):  # Attempts are told by what was said.
             return self.freeze()
         brief = [replace(each, request=_without_conversation(each.request)) for each in exchanges]

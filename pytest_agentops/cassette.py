@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
+from pytest_agentops import rpc
 from pytest_agentops.capture import Recording, foreground, guarded_here, owner, watching
 from pytest_agentops.credentials import PLACEHOLDER
 from pytest_agentops.errors import (
@@ -31,6 +32,7 @@ from pytest_agentops.journal import Journal, ignored_by_git
 from pytest_agentops.matching import Cause, Key, Renaming, causes, nearest, request_key, without
 from pytest_agentops.redaction import Redactor, Rules
 from pytest_agentops.settings import RecordMode
+from pytest_agentops.spans import Brought
 from pytest_agentops.tape import Outcome, Parser, Tape, load, save
 from pytest_agentops.trace import Render, Span, Trace
 from pytest_agentops.transports import Pace, Talk
@@ -147,9 +149,46 @@ class Cassette:
 
     @property
     def unplayed(self) -> tuple[Exchange, ...]:
-        """The recorded exchanges that nobody has asked for yet, and WebSockets whose client has not said all yet."""
+        """The recorded exchanges that nobody has asked for yet, nor for what they were part of, and WebSockets whose
+        client has not said all yet."""
         opened = [talk.exchange for talk in self._talks if len(talk.said) < len(_said_by_client(talk.exchange))]
-        return tuple(sorted((*self._answers.unplayed, *opened), key=lambda exchange: exchange.number))
+        brought = {each.number for each in self.brought().exchanges}
+        waiting = [each for each in self._answers.unplayed if each.number not in brought]
+        return tuple(sorted((*waiting, *opened), key=lambda exchange: exchange.number))
+
+    def brought(self) -> Brought:
+        """What other agents had asked while they worked for an answer that was played: they are not asked again.
+
+        It is told by the times: whatever began and ended while they were waited for, and was not played itself.
+        """
+        waited = [
+            each.timing
+            for each in self.tape.exchanges
+            if each.timing is not None and each.number in self._answers.played and rpc.delegates(each.request)
+        ]
+
+        def inside(started: float | None, seconds: float | None) -> bool:
+            return started is not None and any(
+                each.started <= started and started + (seconds or 0.0) <= each.started + each.seconds for each in waited
+            )
+
+        exchanges = tuple(
+            each
+            for each in self._answers.unplayed
+            if waited and each.timing is not None and inside(each.timing.started, each.timing.seconds)
+        )
+        if not exchanges:
+            return Brought()
+        spans = {span.number: span for span in self.tape.spans if inside(span.started, span.seconds)}
+        needed: set[int] = set()
+        for number in {each.span for each in exchanges}:
+            while number in spans and number not in needed:
+                needed.add(number)
+                number = spans[number].parent
+        for span in spans.values():  # A span stands before those inside it.
+            if span.parent in needed:
+                needed.add(span.number)
+        return Brought(exchanges, tuple(span for number, span in spans.items() if number in needed))
 
     @property
     def left(self) -> tuple[Exchange, ...]:
@@ -166,7 +205,7 @@ class Cassette:
         """
         key = request_key(request, self._ignore)
         with self._lock:
-            if request.is_handshake and not self.strict:
+            if (request.is_handshake or request.location.scheme == rpc.STDIO) and not self.strict:
                 # One that turned out otherwise in its middle could go live no more.
                 self._diverged = True
                 return None
@@ -310,7 +349,7 @@ class _Answers:
                 del self._waiting[key.digest][index]
                 self.played.add(exchange.number)
                 # It differs from the recorded one in what the key leaves out.
-                return replace(exchange, request=self._renaming.spelled(request))
+                return replace(rpc.answered_as(exchange, request), request=self._renaming.spelled(request))
         return None
 
 
@@ -602,7 +641,7 @@ class Session:
         heard = source
         for exchange in self.recording.exchanges:
             for asked, answered in _turns(exchange):
-                body = without(asked, self._ignore)
+                body = rpc.comparable(without(asked, self._ignore))
                 for each in volatile_in(body, now=datetime.now(UTC), known=heard.__contains__):
                     found.setdefault(each.value, each)
                 heard += answered.decode("utf-8", "replace")

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pytest_agentops.credentials import PLACEHOLDER
 from pytest_agentops.exchange import Exchange, Request, header, is_loopback, parse_json
+from pytest_agentops.rpc import comparable
 from pytest_agentops.volatile import kinds_in, normalised
 
 
@@ -32,7 +33,8 @@ def request_key(request: Request, ignore: Sequence[str] = ()) -> Key:
     """What makes two requests the same: method, scheme, host, path, query and canonical body.
 
     The port does not count on loopback. JSON bodies compare by value, whatever the order of their names; `ignore`
-    leaves JSON paths out of them. The random boundary of a multipart body does not count.
+    leaves JSON paths out of them. The random boundary of a multipart body does not count, nor do the numbers and trace
+    contexts of JSON-RPC.
     """
     content = repr(_target(request.method, request.url)).encode() + b"\0" + _canonical(request, ignore)
     names: dict[bytes, bytes] = {}
@@ -85,7 +87,7 @@ def _canonical(request: Request, ignore: Sequence[str]) -> bytes:
     # What is left out is taken out in place, so that needs a value of its own.
     value = parse_json(request.body) if ignore else request.json
     if value is not None:
-        return _JSON.encode(without(value, ignore)).encode()
+        return _JSON.encode(comparable(without(value, ignore))).encode()
     boundary = re.search(r'boundary="?([^";,]+)', header(request.headers, "content-type") or "")
     return request.body.replace(boundary[1].encode(), b"boundary") if boundary else request.body
 

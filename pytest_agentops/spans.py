@@ -28,6 +28,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar, overload
 
+from pytest_agentops.exchange import Exchange
 from pytest_agentops.trace import Span, SpanKind
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -333,6 +334,10 @@ def _arguments(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> 
 
 # --- what is kept of a value -----------------------------------------------------------------------------------------
 
+SERVES = "agentops.serves"
+"""Set on a span of a server in this process, inside that of its client: where the client's call went over the wire, the
+wire tells of it, and in a replay nobody serves. It is never kept."""
+
 LONGEST = 20_000
 """Texts of more characters are cut: what a program hands to its own functions has no bounds."""
 
@@ -385,6 +390,14 @@ class Told:
     """The numbers of the innermost spans of exchanges, by the exchanges' numbers."""
 
 
+@dataclass(frozen=True)
+class Brought:
+    """What others had recorded while they answered, which a replay of the answer brings along."""
+
+    exchanges: tuple[Exchange, ...] = ()
+    spans: tuple[Span, ...] = ()
+
+
 class Diary:
     """The spans of one recording, as they happen."""
 
@@ -423,36 +436,52 @@ class Diary:
         ours = [span for span in candidates if span is not None and span in self]
         return max(ours, key=lambda span: (span.ended is None, self._order[id(span)]), default=None)
 
-    def told(self, clean: Callable[[object], Any], part: int | None = None) -> Told:
+    def told(self, clean: Callable[[object], Any], part: int | None = None, brought: Brought | None = None) -> Told:
         """The spans so far, what was handed around as `clean` leaves it; with `part`, those of this part alone.
 
-        Their numbers do not depend on which of two threads was faster: spans stand in the order of the exchanges that
-        were sent in them, and where there are none, of their beginning.
+        `brought` stands among them as if it had happened. Their numbers do not depend on which of two threads was
+        faster: spans stand in the order of the exchanges that were sent in them, and where there are none, of their
+        beginning.
         """
         with self._lock:
             spans, sent, within = list(self._spans), list(self._sent), dict(self._within)
+        order, preset = dict(self._order), {}
+        if brought is not None:
+            opened: dict[int, OpenSpan] = {}
+            for told in brought.spans:
+                again = opened[told.number] = _opened(told, opened.get(told.parent or 0))
+                order[id(again)], preset[id(again)] = len(spans), told.after
+                spans.append(again)
+            within |= {each.number: opened[each.span] for each in brought.exchanges if each.span in opened}
         if not spans:
             return Told((), {})
         inside: dict[int, list[OpenSpan]] = {}
         for span in spans:
-            inside.setdefault(id(span.parent) if span.parent in self else 0, []).append(span)
+            around = span.parent
+            inside.setdefault(id(around) if around is not None and id(around) in order else 0, []).append(span)
         subtree: dict[int, set[int]] = {id(span): set() for span in spans}
         for number, innermost in within.items():
             at: OpenSpan | None = innermost
             while at is not None and id(at) in subtree:
                 subtree[id(at)].add(number)
                 at = at.parent
-        after = self._positions(spans, sent, subtree)
+        after = self._positions([span for span in spans if id(span) not in preset], sent, subtree) | preset
 
         def place(span: OpenSpan) -> tuple[float, int]:
-            return min(subtree[id(span)], default=after[id(span)] + 0.5), self._order[id(span)]
+            return min(subtree[id(span)], default=after[id(span)] + 0.5), order[id(span)]
 
         ordered: list[OpenSpan] = []
         waiting = sorted(inside.get(0, ()), key=place, reverse=True)
         while waiting:
             ordered.append(span := waiting.pop())
             waiting += sorted(inside.get(id(span), ()), key=place, reverse=True)
-        kept = [span for span in ordered if span.kind and (part is None or part in self._parts[id(span)])]
+        kept = [
+            span
+            for span in ordered
+            if span.kind
+            and (part is None or part in self._parts.get(id(span), ()))
+            and not (SERVES in span.attributes and subtree.get(id(span.parent)))
+        ]
         numbers = {id(span): number for number, span in enumerate(kept, 1)}
         asked = {id(span) for span in within.values()}
         return Told(
@@ -482,7 +511,7 @@ def _as_told(
     """The span as a value; a model's without what was said, where the wire tells that."""
     parent = _shown_at(span.parent, numbers)
     assert span.kind is not None
-    attributes = {name: plain(value) for name, value in span.attributes.items() if name != _OBJECT}
+    attributes = {name: plain(value) for name, value in span.attributes.items() if name not in (_OBJECT, SERVES)}
     return Span(
         number=numbers[id(span)],
         kind=span.kind,
@@ -496,6 +525,16 @@ def _as_told(
         started=round(span.started, 4),
         seconds=None if span.ended is None else round(span.ended - span.started, 4),
         attributes=clean(attributes),
+    )
+
+
+def _opened(span: Span, parent: OpenSpan | None) -> OpenSpan:
+    """A span that was recorded, as it was when it had ended."""
+    started = span.started or 0.0
+    ended = None if span.seconds is None else started + span.seconds
+    attributes = dict(span.attributes)
+    return OpenSpan(
+        span.kind, span.name, span.origin, parent, span.input, span.output, span.error, attributes, started, ended
     )
 
 

@@ -19,6 +19,10 @@ STATUS = "agentops.tool.status"
 """`denied` or `pending`, where a framework tells that a tool was not run."""
 
 
+_ACTS = ("tool", "delegation", "handoff")
+"""Spans that may be what a model asked for."""
+
+
 @dataclass(frozen=True)
 class Woven:
     """The calls of a run, with what its spans told."""
@@ -32,8 +36,8 @@ def woven(calls: Sequence[ModelCall], spans: Sequence[Span]) -> Woven:
 
     A model call belongs to the innermost span that it was asked in. A span of a tool is the tool call that has its id,
     else the first one of its name and arguments that was asked for before it began; where there is none, the program
-    ran the tool on its own. A handoff answers the call that asked for it. Tools that run inside a tool are part of
-    that one's work.
+    ran the tool on its own. A handoff answers the call that asked for it. Tools that run inside a tool, and not in an
+    agent of its own, are part of that one's work.
     """
     if not spans:
         return _in_steps(calls, (), _Tree(()))
@@ -56,6 +60,11 @@ class _Tree:
             seen.add(number)
             yield self.spans[number]
             number = self.spans[number].parent
+
+    def is_part_of_an_act(self, span: Span) -> bool:
+        """Whether it is work inside a tool or a delegation; what an agent inside of one does is its own."""
+        innermost = next((each.kind for each in self.around(span.parent) if each.kind in ("agent", *_ACTS)), None)
+        return innermost in _ACTS
 
     def agents(self, number: int | None) -> list[str]:
         """The agents at work there, from the inside; one that several tell of counts once."""
@@ -130,11 +139,11 @@ def _with_tools(calls: Sequence[ModelCall], tree: _Tree) -> tuple[list[ModelCall
     joined: dict[tuple[int, int], Span] = {}
     own: list[Span] = []
     for span in sorted(tree.spans.values(), key=lambda span: (span.after, span.number)):
-        if span.kind not in ("tool", "handoff") or any(around.kind == "tool" for around in tree.around(span.parent)):
+        if span.kind not in _ACTS or tree.is_part_of_an_act(span):
             continue
         place = next(iter(_partners(span, waiting, calls, tree)), None)
         if place is None:
-            if span.kind == "tool" and STATUS not in span.attributes:  # One that was held back did not run.
+            if span.kind != "handoff" and STATUS not in span.attributes:  # One that was held back did not run.
                 own.append(span)
         else:
             waiting.remove(place)

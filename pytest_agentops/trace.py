@@ -35,7 +35,7 @@ Source = Literal["live", "replayed", "imported"]
 Operation = Literal["chat", "embeddings", "rerank"]
 """What was asked of a model; the first two are values of `gen_ai.operation.name` in OpenTelemetry's conventions."""
 
-SpanKind = Literal["agent", "tool", "task", "model", "handoff", "guardrail"]
+SpanKind = Literal["agent", "tool", "task", "model", "handoff", "guardrail", "delegation"]
 """What a stretch of a run is; OpenTelemetry says `invoke_agent`, `execute_tool` and `chat` for some of these."""
 
 

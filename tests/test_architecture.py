@@ -26,7 +26,7 @@ LAYERS = [
     ["assembly", "frameworks", "mutation", "settings", "stubs"],
     ["interaction", "matching", "prompt", "spans", "structure", "transports"],
     ["history", "versions"],
-    ["body", "prices", "redaction", "requests", "wire"],
+    ["body", "prices", "redaction", "requests", "rpc", "wire"],
     ["arrivals", "credentials", "exchange", "frames", "gates", "guard", "kinds", "sandbox"],
     ["document", "models", "trace", "trials", "volatile"],
     ["errors", "testing"],
@@ -95,7 +95,7 @@ WEIGHT = {
     "agents": {"doctor", "frameworks"},  # Frameworks only where they are imported already.
     "aiohttp": {"doctor", "stubs"},
     "anthropic": {"doctor"},  # What is examined is imported to be examined, and for nothing else.
-    "anyio": {"transports"},  # httpx and httpx2 bring it, and only their clients lead there.
+    "anyio": {"stubs", "transports"},  # httpx and httpx2 bring it, and only their clients lead there.
     "botocore": {"doctor"},
     "deepdiff": {"explain", "revision"},
     "filelock": {"cassette", "journal"},

@@ -102,7 +102,6 @@ def test_the_messages_provoked_elsewhere_are_these_words() -> None:
                  "shared.yaml was not written: ", "what a child process asks can be neither recorded nor replayed",
                  "1 of 2 recorded replies were never asked for",
                  "cause     the same request but for a value that changes from run to run (uuid)",
-                 "the client waits on this WebSocket for more than the recorded server had said by then",
-                 "the client says something else on this WebSocket than was recorded (record mode: none)"):  # fmt: skip
+                          "the client says something else on this WebSocket than was recorded (record mode: none)"):  # fmt: skip
         assert part in PAGE
         assert part in words

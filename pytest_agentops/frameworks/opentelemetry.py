@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from opentelemetry import trace
 
-from pytest_agentops.spans import Keeper, OpenSpan
+from pytest_agentops.spans import SERVES, Keeper, OpenSpan
 from pytest_agentops.structure import RESPONSE_ID, TOOL_CALL_ID
 from pytest_agentops.trace import SpanKind
 
@@ -106,6 +106,8 @@ class _Listener:
         around = trace.get_current_span(parent_context).get_span_context().span_id
         opened = OpenSpan(None, span.name, "opentelemetry", self._spans.get(around, (None, None))[0])
         _classify(opened, span.name, span.attributes or {})
+        if span.kind is trace.SpanKind.SERVER and "mcp.method.name" in (span.attributes or {}):
+            opened.attributes[SERVES] = True
         kept.begin(opened)
         self._spans[span.get_span_context().span_id] = opened, kept
 

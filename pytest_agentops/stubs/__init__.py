@@ -48,6 +48,7 @@ _ROOMS = {
     "curl_cffi.curl": "foreign",
     "curl_cffi.aio": "foreign",
     "pycurl": "foreign",
+    "mcp.client.stdio": "mcp_stdio",
     "websockets.asyncio.client": "websockets",
     "websockets.sync.client": "websockets",
 }
