@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from pytest_agentops.cassette import Session
+from pytest_agentops.testing import Asks, Says, ScriptedModel, ToolRequest
 from pytest_agentops.trace import Trace
 
 ROOT = Path(__file__).resolve().parent.parent
 SHOPS = ROOT / "examples" / "frameworks"
+CHAIN = ROOT / "examples" / "delegation" / "cassettes" / "test_delegation"
 QUESTION = "Where is my order 42?"
 
 
@@ -67,6 +69,45 @@ def test_a_replay_tells_what_the_cassette_tells(needs, name, cassette, ask):
     assert Trace.from_json(replayed.to_json()) == replayed
 
 
+def test_a_chain_of_agents_is_replayed_with_nobody_there():
+    """Neither the analyst nor its database is started: what they did comes out of the cassette with the answer."""
+    for needed in ("a2a", "mcp", "uvicorn"):
+        pytest.importorskip(needed, reason=f"{needed} is not installed")
+    from examples.delegation.reception import receive
+
+    cassette = CHAIN / "test_the_reception_delegates_to_the_analyst.yaml"
+    recorded = Trace.from_cassette(cassette)
+    session = Session(cassette, mode="none", name="test")
+    with session.open():
+        asyncio.run(receive("How much did we sell in October?", recorded.spans[0].input["analyst_url"]))
+    session.check(teardown=True)
+
+    assert replace(session.recording.freeze(), source="imported") == recorded
+
+
+def test_googles_client_on_the_bundled_server_replays_with_it_gone(tmp_path):
+    pytest.importorskip("google.genai", reason="google-genai is not installed")
+    from examples.frameworks.google_genai_shop import answer as ask
+
+    script = (Asks(ToolRequest("look_up_order", {"order_id": 42})), Says("It was shipped on Monday."))
+    traces = []
+    with ScriptedModel(*script) as model:
+        url = model.url
+        for mode in ("all", "none"):
+            session = Session(tmp_path / "c.yaml", mode=mode, name="test")
+            with session.open():
+                assert ask(QUESTION, url) == "It was shipped on Monday."
+            session.close("passed")
+            traces.append(session.recording.freeze())
+            model.__exit__(None, None, None)
+
+    assert traces[1] == replace(traces[0], source="replayed")
+    assert replace(traces[1], source="imported") == Trace.from_cassette(tmp_path / "c.yaml")
+    assert [(call.name, call.result) for call in traces[1].tool_calls] == [
+        ("look_up_order", {"result": "electric kettle, shipped on Monday"})
+    ]
+
+
 # --- the table of docs/frameworks.md ---------------------------------------------------------------------------------
 
 BUILT_ON = {
@@ -80,6 +121,7 @@ BUILT_ON = {
     ),
     "pydantic_ai": ("pydantic-ai", ["test_frameworks/*[[]pydantic_ai_shop*"]),
     "smolagents": ("smolagents, `CodeAgent`", ["test_frameworks/*[[]smolagents_shop*"]),
+    "a2a": ("A2A and MCP, decorators", ["../../delegation/cassettes/test_delegation/*"]),
 }  # fmt: skip
 
 COLUMNS: dict[str, Callable[[list[Trace]], bool]] = {
@@ -90,6 +132,7 @@ COLUMNS: dict[str, Callable[[list[Trace]], bool]] = {
     "agents": lambda traces: any(trace.agents for trace in traces),
     "tools run by code": lambda traces: any(trace.program_calls for trace in traces),
     "handoffs": lambda traces: any(span.kind == "handoff" for trace in traces for span in trace.spans),
+    "delegations": lambda traces: any(span.kind == "delegation" for trace in traces for span in trace.spans),
     "approvals": lambda traces: any(call.status == "denied" for trace in traces for call in trace.tool_calls),
 }
 """What is looked for in the traces of each framework's examples."""
