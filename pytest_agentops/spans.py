@@ -21,11 +21,13 @@ import functools
 import inspect
 import math
 import threading
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any, Protocol, TypeVar, overload
 
 from pytest_agentops.exchange import Exchange
@@ -495,13 +497,21 @@ class Diary:
     def _positions(self, spans: list[OpenSpan], sent: list[int], subtree: Mapping[int, set[int]]) -> dict[int, int]:
         """The last exchange before each span: of those sent in the span around it, so that what runs beside it does
         not count; where there was none, that of the span around it."""
+        # For each span around others, where in the order of sending its exchanges stand, and the last one up to there.
+        moments: dict[int, list[int]] = {}
+        newest: dict[int, list[int]] = {}
+        inside = {
+            0: set(sent),
+            **{id(span.parent): subtree.get(id(span.parent), set()) for span in spans if span.parent},
+        }
+        for key, numbers in inside.items():
+            moments[key] = [at for at, number in enumerate(sent) if number in numbers]
+            newest[key] = list(accumulate((sent[at] for at in moments[key]), max))
         after: dict[int, int] = {}
         for span in spans:  # A parent began before its children.
-            around = span.parent if span.parent is not None and id(span.parent) in subtree else None
-            before = sent[: self._sent_before[id(span)]]
-            counted = before if around is None else [number for number in before if number in subtree[id(around)]]
-            inherited = 0 if around is None else after.get(id(around), 0)
-            after[id(span)] = max(counted, default=inherited)
+            around = id(span.parent) if span.parent is not None and id(span.parent) in subtree else 0
+            count = bisect_left(moments[around], self._sent_before[id(span)])
+            after[id(span)] = newest[around][count - 1] if count else after.get(around, 0)
         return after
 
 

@@ -134,20 +134,20 @@ def _without_nested(calls: Sequence[ModelCall], tree: _Tree) -> list[ModelCall]:
 
 def _with_tools(calls: Sequence[ModelCall], tree: _Tree) -> tuple[list[ModelCall], list[Span]]:
     """The calls with what the tools' spans tell, and the spans of tools that no model had asked for."""
-    asked = [(index, at) for index, call in enumerate(calls) for at in range(len(call.tool_calls))]
-    waiting = [place for place in asked if not calls[place[0]].tool_calls[place[1]].by_provider]
+    waiting = _Waiting(calls)
+    ids = {span.parent: span.attributes[TOOL_CALL_ID] for span in tree.spans.values() if _has_id(span)}
     joined: dict[tuple[int, int], Span] = {}
     own: list[Span] = []
     for span in sorted(tree.spans.values(), key=lambda span: (span.after, span.number)):
         if span.kind not in _ACTS or tree.is_part_of_an_act(span):
             continue
-        place = next(iter(_partners(span, waiting, calls, tree)), None)
-        if place is None:
-            if span.kind != "handoff" and STATUS not in span.attributes:  # One that was held back did not run.
-                own.append(span)
-        else:
-            waiting.remove(place)
+        # A framework may tell of the call inside of what a decorator tells of.
+        wanted = span.attributes.get(TOOL_CALL_ID, ids.get(span.number))
+        place = waiting.take(span, wanted, next(iter(tree.agents(span.number)), None))
+        if place is not None:
             joined[place] = span
+        elif span.kind != "handoff" and STATUS not in span.attributes:  # One that was held back did not run.
+            own.append(span)
     return [
         replace(
             call,
@@ -160,29 +160,50 @@ def _with_tools(calls: Sequence[ModelCall], tree: _Tree) -> tuple[list[ModelCall
     ], own
 
 
-def _partners(
-    span: Span, waiting: Sequence[tuple[int, int]], calls: Sequence[ModelCall], tree: _Tree
-) -> list[tuple[int, int]]:
-    """The tool calls that this span may be, the likeliest first."""
-    wanted = span.attributes.get(TOOL_CALL_ID) or next(
-        (inner.attributes[TOOL_CALL_ID] for inner in _inside(span, tree) if TOOL_CALL_ID in inner.attributes), None
-    )
-    agent = next(iter(tree.agents(span.number)), None)
-    found: list[tuple[tuple[bool, ...], tuple[int, int]]] = []
-    for index, at in waiting:
-        call = calls[index]
-        each = call.tool_calls[at]
-        if call.number > span.after and (call.number or call.span is None):
-            continue  # It was asked for after the tool had begun.
-        if wanted is not None and each.id == wanted:
-            found.append(((False, False, False), (index, at)))
-        elif each.name == span.attributes.get(TOOL_NAME, span.name) and (wanted is None or not each.id):
-            found.append(((True, each.arguments != span.input, call.agent != agent), (index, at)))
-    return [place for _, place in sorted(found)]
+def _has_id(span: Span) -> bool:
+    return span.kind == "tool" and span.parent is not None and TOOL_CALL_ID in span.attributes
 
 
-def _inside(span: Span, tree: _Tree) -> Iterator[Span]:
-    return (each for each in tree.spans.values() if each.kind == "tool" and each.parent == span.number)
+class _Waiting:
+    """The tool calls that no span has told of yet, by what they can be found with."""
+
+    def __init__(self, calls: Sequence[ModelCall]) -> None:
+        self._calls = calls
+        self._by_id: dict[object, list[tuple[int, int]]] = {}
+        self._by_name: dict[object, list[tuple[int, int]]] = {}
+        for index, call in enumerate(calls):
+            for at, each in enumerate(call.tool_calls):
+                if not each.by_provider:
+                    self._by_id.setdefault(each.id, []).append((index, at))
+                    self._by_name.setdefault(each.name, []).append((index, at))
+
+    def take(self, span: Span, wanted: object, agent: str | None) -> tuple[int, int] | None:
+        """The call that this span is, which then waits no more; None where no model had asked for it by then."""
+        found = next(self._asked(span, self._by_id.get(str(wanted), ())), None) if wanted is not None else None
+        if found is None:
+            best = 3
+            for place in self._asked(span, self._by_name.get(span.attributes.get(TOOL_NAME, span.name), ())):
+                call = self._calls[place[0]]
+                each = call.tool_calls[place[1]]
+                if wanted is not None and each.id:
+                    continue  # It is another one.
+                strange = 2 * (each.arguments != span.input) + (call.agent != agent)
+                if strange < best:
+                    found, best = place, strange
+                if not best:
+                    break
+        if found is not None:
+            each = self._calls[found[0]].tool_calls[found[1]]
+            self._by_id[each.id].remove(found)
+            self._by_name[each.name].remove(found)
+        return found
+
+    def _asked(self, span: Span, places: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+        """Those that had been asked for when it began."""
+        for place in places:
+            call = self._calls[place[0]]
+            if call.number <= span.after or (not call.number and call.span is not None):
+                yield place
 
 
 def _told_of(call: ToolCall, span: Span) -> ToolCall:
