@@ -97,6 +97,7 @@ WEIGHT = {
     "anthropic": {"doctor"},  # What is examined is imported to be examined, and for nothing else.
     "anyio": {"stubs", "transports"},  # httpx and httpx2 bring it, and only their clients lead there.
     "botocore": {"doctor"},
+    "crewai": {"frameworks"},
     "deepdiff": {"explain", "revision"},
     "filelock": {"cassette", "journal"},
     "git": {"history"},

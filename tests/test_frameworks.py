@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_agentops.capture import Recording, watching
 from pytest_agentops.cassette import Session
 from pytest_agentops.testing import Asks, Says, ScriptedModel, ToolRequest
 from pytest_agentops.trace import Trace
@@ -105,6 +106,29 @@ def test_googles_client_on_the_bundled_server_replays_with_it_gone(tmp_path):
     assert replace(traces[1], source="imported") == Trace.from_cassette(tmp_path / "c.yaml")
     assert [(call.name, call.result) for call in traces[1].tool_calls] == [
         ("look_up_order", {"result": "electric kettle, shipped on Monday"})
+    ]
+
+
+def test_a_crew_is_told_by_its_roles():
+    pytest.importorskip("crewai", reason="CrewAI wants openai below 3, and is tried in an environment of its own")
+    from crewai import LLM, Agent, Crew, Task
+    from crewai.tools import tool
+
+    from examples.frameworks import shop
+
+    script = (Asks(ToolRequest("look_up_order", {"order_id": 42})), Says("It was shipped on Monday."))
+    with ScriptedModel(*script) as model, watching(Recording("test")) as recording:
+        agent = Agent(
+            role="orders", goal="answer", backstory="You know orders.", tools=[tool("look_up_order")(shop.look_up_order)],
+            llm=LLM(model="openai/gpt-5-mini", base_url=model.base_url, api_key="any"),
+        )  # fmt: skip
+        task = Task(description=QUESTION, expected_output="a sentence", agent=agent)
+        Crew(agents=[agent], tasks=[task]).kickoff()
+    trace = recording.freeze()
+
+    assert trace.agents == ("orders",)
+    assert [(call.name, call.status, call.seconds is not None) for call in trace.tool_calls] == [
+        ("look_up_order", "ok", True)
     ]
 
 

@@ -28,6 +28,7 @@ class Framework(Protocol):
 
 _ROOMS = {
     "agents.tracing": "openai_agents",
+    "crewai": "crewai",
     "langchain_core.runnables.base": "langchain",
     "opentelemetry.trace": "opentelemetry",
     "pydantic_ai": "pydantic_ai",
