@@ -15,7 +15,6 @@ from crewai.tools.structured_tool import CrewStructuredTool
 from pytest_agentops.spans import Keeper, span
 from pytest_agentops.trace import SpanKind
 
-
 _SEAMS: tuple[tuple[SpanKind, type, str], ...] = (
     ("agent", Agent, "execute_task"),
     ("agent", Agent, "aexecute_task"),
