@@ -102,7 +102,7 @@ WEIGHT = {
     "filelock": {"cassette", "journal"},
     "git": {"history"},
     "genai_prices": {"prices"},
-    "google": {"doctor"},
+    "google": {"doctor", "formats"},  # Its protobuf, for collectors that take nothing else.
     "httpx": {"doctor"},  # Found by name, where they are installed, while a recording is open.
     "httpx2": {"doctor"},
     "jinja2": {"body", "formats", "importing", "lint", "sandbox"},
@@ -114,7 +114,7 @@ WEIGHT = {
     "langgraph": {"doctor"},
     "multidict": {"stubs"},
     "openai": {"doctor", "expect"},  # To ask a judge, and to be examined.
-    "opentelemetry": {"frameworks"},
+    "opentelemetry": {"formats", "frameworks"},
     "pydantic": {"doctor"},  # The openai client brings it.
     "pydantic_ai": {"doctor", "frameworks"},
     "pytest": {"beside", "plugin", "testing"},

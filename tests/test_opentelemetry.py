@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import re
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -25,7 +24,7 @@ from pytest_agentops import agent
 from pytest_agentops.capture import Recording, watching
 from pytest_agentops.cli import main
 from pytest_agentops.errors import AgentopsError
-from pytest_agentops.formats.otlp import otlp, send
+from pytest_agentops.formats.otlp import _encoded, otlp, send
 from pytest_agentops.testing import Asks, Says, ScriptedModel, ToolRequest
 from pytest_agentops.trace import Trace, Usage
 
@@ -233,15 +232,10 @@ def recorded() -> Trace:
 
 
 def as_protobuf(document: dict) -> object:
-    """The document as the collectors' own schema reads it; only there are ids base64."""
-    from google.protobuf import json_format
+    """The document as the collectors' own schema reads it."""
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-    def encoded(found: re.Match[str]) -> str:
-        return f'"{found[1]}": "{base64.b64encode(bytes.fromhex(found[2])).decode()}"'
-
-    text = re.sub(r'"(traceId|spanId|parentSpanId)": "([0-9a-f]+)"', encoded, json.dumps(document))
-    return json_format.Parse(text, ExportTraceServiceRequest())
+    return ExportTraceServiceRequest.FromString(_encoded(document)[1])
 
 
 def test_a_trace_is_written_as_the_collectors_schema_wants_it(recorded: Trace) -> None:
@@ -281,14 +275,14 @@ def test_a_trace_of_the_wire_alone_has_its_tools_too() -> None:
 
 
 @pytest.fixture
-def collector() -> Iterator[tuple[str, list[tuple[str, dict, str | None]]]]:
+def collector() -> Iterator[tuple[str, list[tuple[str, str, bytes, str | None]]]]:
     """A collector on loopback, and what it was sent; it refuses what has no key where one is asked for."""
-    got: list[tuple[str, dict, str | None]] = []
+    got: list[tuple[str, str, bytes, str | None]] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
-            got.append((self.path, json.loads(body), self.headers.get("x-key")))
+            got.append((self.path, self.headers["content-type"], body, self.headers.get("x-key")))
             self.send_response(200 if self.headers.get("x-key") != "wrong" else 401)
             self.end_headers()
             self.wfile.write(b"no such key" if self.headers.get("x-key") == "wrong" else b"{}")
@@ -311,8 +305,21 @@ def test_a_collector_gets_what_is_printed(collector, capsys) -> None:
     printed = json.loads(capsys.readouterr().out)
     assert main(["traces", "export", path, "--to", url, "--header", "x-key=secret"]) == 0
 
-    assert got == [("/v1/traces", printed, "secret")]
+    kind, sent = _encoded(printed)
+    assert kind == "application/x-protobuf"
+    assert got == [("/v1/traces", kind, sent, "secret")]
     assert capsys.readouterr().out == f"{path}: sent as 9 spans\n"
+
+
+def test_without_the_extra_it_is_sent_as_json(collector, recorded, monkeypatch) -> None:
+    url, got = collector
+    monkeypatch.setitem(sys.modules, "opentelemetry.proto.collector.trace.v1.trace_service_pb2", None)
+    document = otlp(recorded, "x")
+
+    send(document, f"{url}/v1/traces")
+
+    ((path, kind, sent, _key),) = got
+    assert (path, kind, json.loads(sent)) == ("/v1/traces", "application/json", document)
 
 
 def test_a_collector_that_refuses_or_is_not_there_is_told_of(collector, recorded, capsys) -> None:

@@ -6,6 +6,7 @@ semantic conventions for the names.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import urllib.error
@@ -47,14 +48,16 @@ def otlp(trace: Trace, name: str, *, began: datetime | None = None) -> dict[str,
 def send(document: Mapping[str, Any], endpoint: str, headers: Mapping[str, str] | None = None) -> None:
     """Send what `otlp` gave to a collector, such as `http://127.0.0.1:4318`; `/v1/traces` is added where it is missing.
 
+    It goes as protobuf where the extra `otel` is installed, which every collector takes, and else as JSON.
+
     Raises:
         AgentopsError: nobody answers there, or refuses it.
     """
     url = endpoint if endpoint.rstrip("/").endswith("/v1/traces") else f"{endpoint.rstrip('/')}/v1/traces"
     if not url.startswith(("http://", "https://")):
         raise AgentopsError(f"{endpoint!r} is no address of a collector; one begins with http:// or https://")
-    body = json.dumps(document).encode()
-    request = urllib.request.Request(url, body, {"content-type": "application/json", **(headers or {})})
+    kind, body = _encoded(document)
+    request = urllib.request.Request(url, body, {"content-type": kind, **(headers or {})})
     try:
         with urllib.request.urlopen(request, timeout=30):
             return
@@ -64,6 +67,32 @@ def send(document: Mapping[str, Any], endpoint: str, headers: Mapping[str, str] 
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise AgentopsError(f"no collector answers at {url}: {reason}") from None
+
+
+def _encoded(document: Mapping[str, Any]) -> tuple[str, bytes]:
+    """The document as it is sent, and what that is."""
+    try:
+        from google.protobuf import json_format
+        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+    except ImportError:
+        return "application/json", json.dumps(document).encode()
+    # In OTLP's JSON ids are hexadecimal digits; in that of protobuf bytes are base64.
+    message = json_format.ParseDict(_with_base64_ids(document), ExportTraceServiceRequest())
+    return "application/x-protobuf", message.SerializeToString()
+
+
+def _with_base64_ids(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_with_base64_ids(each) for each in value]
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        key: base64.b64encode(bytes.fromhex(inner)).decode() if key in _IDS else _with_base64_ids(inner)
+        for key, inner in value.items()
+    }
+
+
+_IDS = ("traceId", "spanId", "parentSpanId")
 
 
 @dataclass(frozen=True)
