@@ -61,6 +61,6 @@ def _client_lines(client: str, rows: list[Row]) -> Iterator[str]:
     for row in rows:
         shape = f"{row.shape:<{width}}  " if row.shape else ""
         if row.status == "captured":
-            yield f"  + {shape}{'seen, replayed' if row.decoded is None else 'seen, read, replayed'}"
+            yield f"  + {shape}seen, read, replayed"
         else:
             yield f"  - {shape}{row.status}: {row.reason}"

@@ -87,27 +87,13 @@ class Transport:
 
 
 TRANSPORTS = (
-    Transport(
-        "gRPC",
-        "grpc",
-        "not recorded: its connections are made in C, where a replay does not see them and cannot refuse",
-    ),
-    Transport("curl_cffi", "curl_cffi", "not recorded: libcurl sends it; in a replay it meets a proxy that refuses"),
-    Transport("pycurl", "pycurl", "not recorded: libcurl sends it; in a replay it meets a proxy that refuses"),
-    Transport(
-        "WebSockets (websockets)",
-        "websockets",
-        "not recorded: a socket of messages is no exchange; a replay refuses it, except on loopback",
-    ),
+    Transport("gRPC", "grpc", "not recorded; a replay refuses the call by name"),
+    Transport("curl_cffi", "curl_cffi", "not recorded; a replay refuses the call by name"),
+    Transport("pycurl", "pycurl", "not recorded; a replay refuses the call by name"),
     Transport(
         "WebSockets (websocket-client)",
         "websocket",
-        "not recorded: a socket of messages is no exchange; a replay refuses it, except on loopback",
-    ),
-    Transport(
-        "MCP over stdio",
-        "mcp",
-        "not recorded: the server is another process; over HTTP it is seen as any other request",
+        "not recorded, other than those of websockets; a replay refuses it, except on loopback",
     ),
     Transport("llama.cpp in this process", "llama_cpp", "not recorded: nothing goes over HTTP"),
     Transport("transformers in this process", "transformers", "not recorded: nothing goes over HTTP"),

@@ -18,7 +18,7 @@ from pytest_agentops.doctor import Heard, Shape
 from pytest_agentops.doctor.clients import CLIENTS, TRANSPORTS, Client, Transport, is_installed
 from pytest_agentops.errors import UsageError, did_you_mean
 from pytest_agentops.guard import Hosts, Refusal, protecting
-from pytest_agentops.testing import Asks, Says, ScriptedModel
+from pytest_agentops.testing import Asks, Embeds, Reply, Says, ScriptedModel
 from pytest_agentops.trace import ModelCall, Trace
 
 Status = Literal["captured", "not captured", "failed", "not installed"]
@@ -37,8 +37,8 @@ class Row:
     """Why it is not captured; empty where it is."""
     seen: bool = False
     """Whether its exchanges were seen while it was recorded."""
-    decoded: bool | None = None
-    """Whether they were read as they were scripted; None where there is no model call to read, as in embeddings."""
+    decoded: bool = False
+    """Whether they were read as they were scripted."""
     replayed: bool = False
     """Whether it gave the same answer and an equal trace from its cassette, with the server gone."""
 
@@ -126,11 +126,9 @@ def _run(shape: Shape, row: Row, path: Path) -> Row:
     if trace.exchanges < answered:
         return replace(row, status="not captured", reason=_unseen(shape, trace.exchanges, answered))
     row = replace(row, seen=True)
-    if isinstance(shape.script[-1], Says | Asks):
-        misread = "; ".join(_misread(shape, trace))
-        row = replace(row, decoded=not misread)
-        if misread:
-            return replace(row, status="not captured", reason=f"it was seen and is not read as it was said: {misread}")
+    if misread := "; ".join(_misread(shape, trace)):
+        return replace(row, status="not captured", reason=f"it was seen and is not read as it was said: {misread}")
+    row = replace(row, decoded=True)
     try:
         again, replayed = _asked(shape, model.url, path, replays=True)
     except (Exception, SystemExit) as error:
@@ -176,11 +174,14 @@ def _misread(shape: Shape, trace: Trace) -> Iterator[str]:
         yield f"{len(trace.model_calls)} model calls instead of {len(shape.script)}"
         return
     for number, (call, reply) in enumerate(zip(trace.model_calls, shape.script, strict=True), 1):
+        at = f" of call {number}" if len(shape.script) > 1 else ""
         if isinstance(reply, Says | Asks):
-            at = f" of call {number}" if len(shape.script) > 1 else ""
-            for what, said, read in _pairs(call, reply, tells_usage=shape.tells_usage):
-                if said != read:
-                    yield f"the {what}{at} is {read!r} instead of {said!r}"
+            pairs = _pairs(call, reply, tells_usage=shape.tells_usage)
+        else:
+            pairs = _pairs_of_embeddings(call, reply)
+        for what, said, read in pairs:
+            if said != read:
+                yield f"the {what}{at} is {read!r} instead of {said!r}"
 
 
 def _pairs(call: ModelCall, reply: Says | Asks, *, tells_usage: bool) -> Iterator[tuple[str, object, object]]:
@@ -196,6 +197,13 @@ def _pairs(call: ModelCall, reply: Says | Asks, *, tells_usage: bool) -> Iterato
         counts,
         used and (used.input_tokens, used.output_tokens, used.cached_input_tokens),
     )
+
+
+def _pairs_of_embeddings(call: ModelCall, reply: Reply) -> Iterator[tuple[str, object, object]]:
+    yield "error", None, call.error
+    yield "operation", "embeddings", call.operation
+    counts = reply.input_tokens if isinstance(reply, Embeds) else None
+    yield "usage (input tokens)", counts, call.usage and call.usage.input_tokens
 
 
 def _short(value: object) -> str:
