@@ -45,7 +45,7 @@ def main() -> int:
     return 0 if (passed, failed, changed) == (0, 1, 0) else 1
 
 
-_CLI = [sys.executable, "-m", "pytest_agentops.cli"]
+_CLI = [sys.executable, "-m", "pytest_agentops"]
 
 
 def _environment() -> dict[str, str]:

@@ -63,7 +63,7 @@ def write(path: Path, data: object) -> Path:
 
 
 def typed(project: TinyProject, *arguments: str) -> CommandRun:
-    return project.command(sys.executable, "-m", "pytest_agentops.cli", "cassettes", *arguments)
+    return project.command(sys.executable, "-m", "pytest_agentops", "cassettes", *arguments)
 
 
 @pytest.mark.parametrize("name", ["a.yaml", "a.yml", "a.json", "a.yaml.gz", "a.json.gz"])

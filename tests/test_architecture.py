@@ -12,6 +12,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "pytest_agentops"
 
 LAYERS = [
+    ["__main__"],
     ["plugin", "cli"],
     ["beside", "doctor"],
     ["formats"],

@@ -55,7 +55,7 @@ def body(value: object) -> bytes:
 
 
 def run(project: TinyProject, *arguments: str):
-    return project.command(sys.executable, "-m", "pytest_agentops.cli", *arguments)
+    return project.command(sys.executable, "-m", "pytest_agentops", *arguments)
 
 
 def test_cassettes_list_tells_what_is_there(tiny_project):

@@ -42,7 +42,7 @@ def house(tiny_project: TinyProject) -> House:
 
 
 def typed(project: TinyProject, *arguments: str) -> CommandRun:
-    return project.command(sys.executable, "-m", "pytest_agentops.cli", "prompts", *arguments)
+    return project.command(sys.executable, "-m", "pytest_agentops", "prompts", *arguments)
 
 
 def plain(text: str) -> str:

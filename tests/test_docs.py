@@ -93,7 +93,7 @@ def test_every_argument_of_the_marker_has_its_paragraph():
 def test_every_command_has_its_paragraph(tiny_project):
     commands = set()
     for area in cli.AREAS:
-        shown = tiny_project.command(sys.executable, "-m", "pytest_agentops.cli", area, "--help").stdout
+        shown = tiny_project.command(sys.executable, "-m", "pytest_agentops", area, "--help").stdout
         commands |= {f"pytest-agentops {area} {name}" for name in re.findall(r"^    ([a-z]+) ", shown, re.MULTILINE)}
     commands |= {f"pytest-agentops {name}" for name in cli.COMMANDS}
 

@@ -40,9 +40,7 @@ OPENAI = [
 
 
 def run(project: TinyProject, *arguments: str, **environment: str):
-    return project.command(
-        sys.executable, "-m", "pytest_agentops.cli", "doctor", *arguments, env=environment, timeout=300
-    )
+    return project.command(sys.executable, "-m", "pytest_agentops", "doctor", *arguments, env=environment, timeout=300)
 
 
 # --- the command -----------------------------------------------------------------------------------------------------

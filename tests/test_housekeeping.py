@@ -31,7 +31,7 @@ def tape(model: str = "gpt-5-mini", said: str = "hello") -> Tape:
 
 
 def cli(project: TinyProject, *arguments: str, env: dict[str, str] | None = None) -> CommandRun:
-    return project.command(sys.executable, "-m", "pytest_agentops.cli", "cassettes", *arguments, env=env)
+    return project.command(sys.executable, "-m", "pytest_agentops", "cassettes", *arguments, env=env)
 
 
 def check(project: TinyProject, *arguments: str) -> list[tuple[str, str]]:

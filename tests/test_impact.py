@@ -213,7 +213,7 @@ def test_the_command_explains_each_verdict(house, tiny_project):
     house.prompt("1.0.1", BODY.replace("Sorry!", "So sorry!"), more=MORE)
 
     def typed(*arguments: str):
-        return tiny_project.command(sys.executable, "-m", "pytest_agentops.cli", "prompts", "impact", *arguments)
+        return tiny_project.command(sys.executable, "-m", "pytest_agentops", "prompts", "impact", *arguments)
 
     lines = typed().stdout.splitlines()
     assert lines[0].startswith("1 of 3 recorded tests are touched since ")

@@ -21,7 +21,7 @@ from tests.test_repository import House
 
 
 def typed(project: TinyProject, *arguments: str) -> CommandRun:
-    return project.command(sys.executable, "-m", "pytest_agentops.cli", *arguments)
+    return project.command(sys.executable, "-m", "pytest_agentops", *arguments)
 
 
 def test_a_plan_is_shown_and_then_done_and_nothing_is_overwritten(tiny_project):

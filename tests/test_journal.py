@@ -93,7 +93,7 @@ def test_a_hundred_kills_in_the_middle_of_a_save_damage_no_file(tmp_path: Path) 
 def test_what_a_killed_save_left_behind_is_no_cassette_and_is_named(tiny_project: TinyProject) -> None:
     tiny_project.write("tests/cassettes/test_a/.test_one.yaml.abc123.tmp", "half")
 
-    found = tiny_project.command(sys.executable, "-m", "pytest_agentops.cli", "cassettes", "check")
+    found = tiny_project.command(sys.executable, "-m", "pytest_agentops", "cassettes", "check")
 
     assert "leftover: nothing belongs to it any more" in found.stdout
     assert found.exit_code == 0

@@ -157,7 +157,7 @@ def test_bisect_finds_the_version_that_broke_a_test(house, tiny_project):
     house.git("checkout", "-q", "-f", "main")
 
     def bisect(*arguments: str):
-        command = ("-m", "pytest_agentops.cli", "prompts", "bisect", "test_it.py::test_it", *arguments)
+        command = ("-m", "pytest_agentops", "prompts", "bisect", "test_it.py::test_it", *arguments)
         return tiny_project.command(*_python(), *command)
 
     found = bisect("--prompt", "a", "--good", "HEAD~3", "--record", "changed")

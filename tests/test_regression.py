@@ -111,7 +111,7 @@ def house(tiny_project: TinyProject, recorded: Path) -> House:
 
 
 def compared(project: TinyProject, *arguments: str) -> CommandRun:
-    return project.command(sys.executable, "-m", "pytest_agentops.cli", "compare", *arguments)
+    return project.command(sys.executable, "-m", "pytest_agentops", "compare", *arguments)
 
 
 def test_two_commits_are_compared_without_running_anything(house, tiny_project):

@@ -339,7 +339,7 @@ def record(project: TinyProject, *arguments: str) -> None:
 
 
 def typed(project: TinyProject, *arguments: str) -> CommandRun:
-    return project.command(sys.executable, "-m", "pytest_agentops.cli", *arguments)
+    return project.command(sys.executable, "-m", "pytest_agentops", *arguments)
 
 
 def verdicts(path: Path) -> dict[str, str]:

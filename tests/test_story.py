@@ -85,7 +85,7 @@ class Clone(House):
 
     def typed(self, *arguments: str) -> CommandRun:
         return TinyProject(self.root, plugins=("agentops",)).command(
-            sys.executable, "-m", "pytest_agentops.cli", *arguments
+            sys.executable, "-m", "pytest_agentops", *arguments
         )
 
     def triage(self, body: str) -> None:

@@ -1,4 +1,4 @@
-"""google-adk: an agent that delegates to another one, with the anthropic client underneath."""
+"""google-adk: an agent with a tool, with the anthropic client underneath."""
 
 from anthropic import AsyncAnthropic
 from google.adk.agents import LlmAgent
