@@ -95,19 +95,9 @@ TRANSPORTS = (
     Transport("curl_cffi", "curl_cffi", "not recorded: libcurl sends it; in a replay it meets a proxy that refuses"),
     Transport("pycurl", "pycurl", "not recorded: libcurl sends it; in a replay it meets a proxy that refuses"),
     Transport(
-        "WebSockets (websockets)",
-        "websockets",
-        "not recorded: a socket of messages is no exchange; a replay refuses it, except on loopback",
-    ),
-    Transport(
         "WebSockets (websocket-client)",
         "websocket",
-        "not recorded: a socket of messages is no exchange; a replay refuses it, except on loopback",
-    ),
-    Transport(
-        "MCP over stdio",
-        "mcp",
-        "not recorded: the server is another process; over HTTP it is seen as any other request",
+        "not recorded: those of the library websockets are; a replay refuses it, except on loopback",
     ),
     Transport("llama.cpp in this process", "llama_cpp", "not recorded: nothing goes over HTTP"),
     Transport("transformers in this process", "transformers", "not recorded: nothing goes over HTTP"),
