@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import capture, compare, decode, expectations, load, prompts, replay, startup, suite
+from benchmarks import capture, compare, decode, expectations, load, prompts, replay, spans, startup, suite
 
 BENCHMARKS = {
     "replay": replay,
@@ -13,6 +13,7 @@ BENCHMARKS = {
     "suite": suite,
     "startup": startup,
     "capture": capture,
+    "spans": spans,
     "expectations": expectations,
     "prompts": prompts,
     "compare": compare,

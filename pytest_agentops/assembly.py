@@ -78,7 +78,7 @@ def trace_of(
             failed.append(call)
         if not exchange.failed:
             failed.remove(call)
-    spans = (*spans, *rpc.spans_of(ordered, after=max((span.number for span in spans), default=0)))
+    spans = (*spans, *rpc.spans_of(ordered, spans))
     told = woven(list(_answered(list(_whole(call.decoded(recorded) for call in calls)))), spans)
     model_calls = told.model_calls
     findings = [*unknown, *(finding for call in model_calls for finding in _findings(call))]

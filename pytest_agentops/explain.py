@@ -614,6 +614,7 @@ _CAUSES: Mapping[str, str] = {
     "tool result": "a tool gave another result",
     "earlier answer": "an earlier answer is another one",
     "output schema": "the output schema changed",
+    "arguments": "a tool got other arguments",
     "options": "other options",
     "body": "the body changed",
     "volatile value": "the same request but for a value that changes from run to run",

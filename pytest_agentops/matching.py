@@ -172,8 +172,8 @@ def changes(recorded: Any, asked: Any, pointer: str = "") -> Iterator[Change]:
 # --- why two requests are not the same -------------------------------------------------------------------------------
 
 CauseKind = Literal[
-    "endpoint", "model", "prompt", "tools", "tool result", "earlier answer", "output schema", "options", "body",
-    "volatile value", "white space",
+    "endpoint", "model", "prompt", "tools", "tool result", "earlier answer", "output schema", "arguments", "options",
+    "body", "volatile value", "white space",
 ]  # fmt: skip
 """What may have changed; the first ones explain the later ones."""
 
@@ -193,7 +193,7 @@ def causes(recorded: Request, asked: Request, ignore: Sequence[str] = ()) -> tup
     found: dict[tuple[CauseKind, str], list[Change]] = {}
     if _target(recorded.method, recorded.url) != _target(asked.method, asked.url):
         found[_endpoint(recorded, asked)] = []
-    was, now = (without(parse_json(request.body), ignore) for request in (recorded, asked))
+    was, now = (comparable(without(parse_json(request.body), ignore)) for request in (recorded, asked))
     for change in changes(was, now):
         found.setdefault(_reason(change, was, now), []).append(change)
     if was is None and now is None and recorded.body != asked.body:
@@ -258,6 +258,8 @@ def _reason(change: Change, recorded: Any, asked: Any) -> tuple[CauseKind, str]:
         )
         result = str(item.get("type", "")).endswith("_output")
         return ("tool result", "") if result else ("prompt", str(item.get("role") or "user"))
+    if field == "params" and rest[:1] == ["arguments"]:  # Of a tool that an MCP server is asked to run.
+        return "arguments", ""
     if field in _CONVERSATIONS:
         return _said(field, rest, recorded, asked)
     return _FIELDS.get(field, "options" if field else "body"), ""

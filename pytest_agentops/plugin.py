@@ -764,7 +764,7 @@ def _section(item: pytest.Item, run: _Run) -> Generator[str, None, None]:
 
     misses = run.session.cassette.misses
     trace = run.session.recording.freeze()
-    if trace.captured or not misses:
+    if trace.exchanges or trace.steps or not misses:
         yield from trace_lines(trace)
     else:
         yield "no request was answered"

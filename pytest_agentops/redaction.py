@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 from urllib.parse import quote_plus, unquote, unquote_plus, urlsplit, urlunsplit
 
 from pytest_agentops.credentials import (
@@ -474,6 +474,8 @@ class Redactor:
         texts = [_raw(leaf.text)[0] for leaf in leaves]
         whole = b"".join(texts)
         edits = self._edits(whole, self._by_rules(whole) if self._own else ())
+        if not edits:
+            return
         low = next_edit = 0
         for leaf, text in zip(leaves, texts, strict=True):
             high = low + len(text)
@@ -623,6 +625,7 @@ _EVENT = re.compile(rb"(?m)^data:[ ]?(?P<data>[^\r\n]*(?:(?:\r\n|\n|\r)data:[^\r
 _LINE = re.compile(rb"(?P<data>[^\r\n]+)")
 _MARKS = ("type", "index", "output_index", "content_index", "summary_index", "item_id")
 """Which of several texts that come at the same time a piece belongs to."""
+_MARKS_APART = frozenset(_MARKS)
 
 
 class _Piece:
@@ -642,8 +645,7 @@ class _Piece:
         return _written_like(self._data, self.value)
 
 
-@dataclass(frozen=True)
-class _Leaf:
+class _Leaf(NamedTuple):
     """A text in a piece, and where in it."""
 
     text: str
@@ -656,31 +658,36 @@ class _Leaf:
         self.piece.touched = True
 
 
+_Together = dict[tuple[object, ...], list[_Leaf]]
+"""The texts of several pieces, by the place where they stand."""
+
+
 def _told_together(pieces: Iterable[_Piece]) -> Iterable[list[_Leaf]]:
     """The texts that stand at the same place of several pieces."""
-    together: dict[tuple[object, ...], list[_Leaf]] = {}
+    together: _Together = {}
     for index, piece in enumerate(pieces):
         # What a client says on a WebSocket it says at once, and a replay compares it message by message.
         alone = isinstance(piece.value, dict) and piece.value.get("from") == "client"
-        for place, around, key in _leaves(piece.value, (index,) if alone else ()):
-            together.setdefault(place, []).append(_Leaf(around[key], piece, around, key))
+        _gather(piece, piece.value, (index,) if alone else (), together)
     return together.values()
 
 
-def _leaves(value: Any, place: tuple[object, ...]) -> Iterator[tuple[tuple[object, ...], Any, str | int]]:
+def _gather(piece: _Piece, value: Any, place: tuple[object, ...], together: _Together) -> None:
+    """Put the texts in this value, a dict or list of the piece, where they belong."""
     items: Iterable[tuple[str | int, Any]]
     if isinstance(value, dict):
-        place = (*place, *(f"{mark}={value[mark]}" for mark in _MARKS if isinstance(value.get(mark), str | int)))
+        if not _MARKS_APART.isdisjoint(value):
+            place = (*place, *(f"{mark}={value[mark]}" for mark in _MARKS if isinstance(value.get(mark), str | int)))
         items = value.items()
     else:
         items = enumerate(value)
     for key, each in items:
         if isinstance(each, str):
-            if key not in _MARKS:
-                yield (*place, key), value, key
+            if key not in _MARKS_APART:
+                together.setdefault((*place, key), []).append(_Leaf(each, piece, value, key))
         elif isinstance(each, dict | list):
             counted = isinstance(key, int) and isinstance(each, dict) and "index" in each
-            yield from _leaves(each, (*place, None if counted else key))
+            _gather(piece, each, (*place, None if counted else key), together)
 
 
 _NEEDLESS_ESCAPE = re.compile(rb"\\u00(?:2[dDeEfF]|3[0-9aAfF]|[4-7])")

@@ -149,10 +149,12 @@ def messages(exchange: Exchange) -> Iterator[Mapping[str, Any]]:
 # --- spans -----------------------------------------------------------------------------------------------------------
 
 
-def spans_of(exchanges: Sequence[Exchange], *, after: int) -> Iterator[Span]:
-    """The tools that MCP servers ran, and what was delegated to other agents, as spans numbered from `after` on."""
+def spans_of(exchanges: Sequence[Exchange], told: Sequence[Span] = ()) -> Iterator[Span]:
+    """The tools that MCP servers ran, and what was delegated to other agents, as spans numbered after those told."""
     names: dict[str, str] = {}
-    number = after
+    number = max((span.number for span in told), default=0)
+    callers = {span.number: span for span in told if span.kind == "tool"}
+    tools = set(callers)
     for exchange in exchanges:
         if is_card(exchange.request):
             names |= _named(exchange)
@@ -161,7 +163,11 @@ def spans_of(exchanges: Sequence[Exchange], *, after: int) -> Iterator[Span]:
             continue
         if spoken.protocol == "mcp" and spoken.method == "tools/call":
             number += 1
-            yield _tool(exchange, spoken, number)
+            span = _tool(exchange, spoken, number)
+            if span.parent not in tools:
+                span = replace(span, parent=_caller(span, callers.values()) or span.parent)
+            callers.pop(span.parent or 0, None)
+            yield span
         elif spoken.method in _DELEGATES:
             number += 1
             yield _delegation(exchange, spoken, number, names)
@@ -197,6 +203,15 @@ def _tool(exchange: Exchange, spoken: Said, number: int) -> Span:
         output=output,
         error=error,
     )
+
+
+def _caller(span: Span, callers: Iterable[Span]) -> int | None:
+    """The first tool of the same name and arguments that had begun before: it asked the server to run this one.
+
+    A client writes to its server in a task of its own, which began with the client and not inside that tool.
+    """
+    like = (each for each in callers if (each.name, each.input) == (span.name, span.input))
+    return next((each.number for each in like if each.after < span.after), None)
 
 
 def _listed(value: object) -> list[Any]:

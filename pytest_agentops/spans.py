@@ -10,7 +10,7 @@
         with span("rank", kind="task"):
             ...
 
-What is decorated runs as it is while nothing records, for a fraction of a microsecond. Nothing here imports what
+What is decorated runs as it is while nothing records, for about a microsecond at most. Nothing here imports what
 records: a recording that opens sets `keeper`.
 """
 

@@ -12,6 +12,7 @@ from pytest_agentops.tape import Tape, dumps
 from pytest_agentops.testing import TinyProject
 
 JSON = (("content-type", "application/json"),)
+LISTED = "\n  all of them: pytest-agentops cassettes list\n"
 
 
 def cassette() -> str:
@@ -137,11 +138,28 @@ def test_every_command_speaks_json(tiny_project, command):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("traces", "show", "nowhere.yaml"), "pytest-agentops: there is no cassette nowhere.yaml\n"),
+        (("traces", "show", "nowhere.yaml"), f"pytest-agentops: there is no cassette nowhere.yaml{LISTED}"),
+        (
+            ("traces", "show", "test_refund"),
+            (
+                "pytest-agentops: there is no cassette test_refund; "
+                f"did you mean 'cassettes/test_shop/test_refund.yaml'?{LISTED}"
+            ),
+        ),
+        (
+            ("cassettes", "show", "cassettes/test_shop/test_refunds.yaml"),
+            (
+                "pytest-agentops: there is no cassette cassettes/test_shop/test_refunds.yaml; "
+                f"did you mean 'cassettes/test_shop/test_refund.yaml'?{LISTED}"
+            ),
+        ),
         (("cassettes", "list", "nowhere"), "pytest-agentops: there is no nowhere\n"),
     ],
 )
 def test_a_missing_file_is_wrong_use(tiny_project, arguments, message):
+    (tiny_project.path / "cassettes" / "test_shop").mkdir(parents=True)
+    (tiny_project.path / "cassettes" / "test_shop" / "test_refund.yaml").write_text(cassette())
+
     told = run(tiny_project, *arguments)
 
     assert (told.exit_code, told.stderr) == (2, message)

@@ -47,6 +47,22 @@ verdicts = ScriptedModel(lambda request: Says('{"reason": "It names the amount."
 judge = OpenAI(base_url=verdicts.base_url, api_key="any")
 """
 
+SHOP = """
+from mcp.server import MCPServer
+
+server = MCPServer("shop")
+
+
+@server.tool()
+def price(item: str) -> str:
+    "What it costs"
+    return f"{item}: 3 euros"
+
+
+if __name__ == "__main__":
+    server.run("stdio")
+"""
+
 
 def blocks(language: str) -> list[tuple[str, str]]:
     """The fenced blocks of this language, each with the page and line it stands at."""
@@ -63,6 +79,7 @@ def blocks(language: str) -> list[tuple[str, str]]:
 def test_an_example_passes_live_and_replayed(place, code, tiny_project):
     [prompt] = re.findall(r"^```\n(---\n.*?)^```$", PAGES_TEXT, re.MULTILINE | re.DOTALL)
     tiny_project.write("support.py", SUPPORT)
+    tiny_project.write("shop_server.py", SHOP)
     (tiny_project.path / "prompts" / "support").mkdir(parents=True)
     (tiny_project.path / "prompts" / "support" / "agent.prompty").write_text(prompt, encoding="utf-8")
     tiny_project.write("prompts/_shared/safety.prompty", "Be careful.")

@@ -60,6 +60,7 @@ def test_every_shape_of_what_is_installed_is_captured_and_replayed(tiny_project)
     assert "sk-not-to-be-shown" not in told.stdout + told.stderr
     assert (found["captured"], told.exit_code, told.stderr) == (True, 0, "")
     assert {each["module"] for each in found["transports"]} >= {"grpc"} or not is_installed("grpc")
+    assert {"websockets", "mcp"}.isdisjoint(each["module"] for each in found["transports"])
 
 
 def test_people_read_one_line_for_each_shape(tiny_project):

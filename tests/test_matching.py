@@ -92,6 +92,16 @@ RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "shipped"}
         ),
         (said({**USER, "content": "a  b\n"}), said({**USER, "content": "a b"}), [("white space", "")]),
         ([1], [2], [("options", "")]),
+        (
+            {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"arguments": {"item": "owl"}}},
+            {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"arguments": {"item": "cat"}}},
+            [("arguments", "")],
+        ),
+        (
+            {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": {"traceparent": "00-a"}}},
+            {"jsonrpc": "2.0", "id": 2, "method": "prompts/list", "params": {"_meta": {"traceparent": "00-b"}}},
+            [("options", "")],
+        ),
     ],
 )
 def test_the_cause_of_a_difference_is_named(recorded: object, asked: object, expected: list[tuple[str, str]]) -> None:

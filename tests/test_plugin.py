@@ -321,6 +321,27 @@ def test_a_miss_that_surfaces_shows_the_tests_own_lines(project: TinyProject, sc
     ]
 
 
+def test_a_run_without_an_answer_is_not_shown_as_a_live_one_where_an_agent_told_of_itself(
+    project: TinyProject, scripted_model: Start
+) -> None:
+    project.write(
+        "test_shop.py",
+        """
+        from agent import ask
+        from pytest_agentops import agent
+
+        @agent
+        def support():
+            ask("Where is order 42?")
+
+        def test_order(agent_trace):
+            support()
+        """,
+    )
+    result = run(project, scripted_model(echo), CI="true")
+    assert report(result).splitlines()[-1] == "no request was answered"
+
+
 def test_unplayed_exchanges_turn_the_test_red(project: TinyProject, scripted_model: Start) -> None:
     project.write(
         "test_shop.py",

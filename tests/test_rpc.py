@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from pytest_agentops import rpc
+from pytest_agentops import call as asked_for
+from pytest_agentops import rpc, tool
 from pytest_agentops.assembly import trace_of
 from pytest_agentops.capture import Recording, watching
 from pytest_agentops.cassette import Session
@@ -165,6 +166,25 @@ def test_a_server_that_cannot_be_started_fails_alike(tmp_path):
     live, replayed, _ = both(tmp_path, lambda: asyncio.run(run()))
 
     assert live == replayed == "FileNotFoundError"
+
+
+def test_a_tool_that_asks_a_server_is_one_call_though_its_client_began_outside_of_it(tmp_path, shop):
+    async def buy() -> list[str]:
+        async with Client(shop) as client:
+
+            @tool
+            async def price(item: str) -> str:
+                return said(await client.call_tool("price", {"item": item}))
+
+            return [await price("owl"), await price("owl"), said(await client.call_tool("price", {"item": "owl"}))]
+
+    live, replayed, trace = both(tmp_path, lambda: asyncio.run(buy()))
+
+    assert live == replayed == ["owl: 3 euros"] * 3
+    assert [(span.origin, span.parent) for span in trace.spans] == [
+        ("agentops", None), ("agentops", None), ("mcp", 1), ("mcp", 2), ("mcp", None),
+    ]  # fmt: skip
+    assert trace.trajectory == [asked_for("price", item="owl")] * 3
 
 
 # --- MCP over HTTP, and in memory ------------------------------------------------------------------------------------

@@ -8,9 +8,13 @@ import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
 from importlib.metadata import version
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from pytest_agentops.errors import AgentopsError, CassetteMissing, UsageError
+from pytest_agentops.errors import AgentopsError, CassetteMissing, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from pytest_agentops.tape import Tape
 
 AREAS = ("cassettes", "prompts", "report", "traces")
 """Each has commands of its own."""
@@ -49,6 +53,25 @@ def _parser() -> argparse.ArgumentParser:
         module = import_module(f"{__name__}.{name}")
         module.add(areas.add_parser(name, help=module.ABOUT, description=module.ABOUT))
     return parser
+
+
+def recorded(path: Path) -> Tape:
+    """What is in the cassette at this path.
+
+    Raises:
+        CassetteMissing: there is none; the one that was meant is suggested.
+        CassetteUnreadable: it is not a cassette, or damaged.
+    """
+    from pytest_agentops.housekeeping import cassettes
+    from pytest_agentops.tape import load
+
+    try:
+        return load(path)
+    except CassetteMissing as error:
+        found = list(cassettes([Path()]))
+        same_name = [str(each) for each in found if each.stem == path.stem]
+        near = f"; did you mean {same_name[0]!r}?" if same_name else did_you_mean(path, map(str, found))
+        raise CassetteMissing(f"{error}{near}\n  all of them: pytest-agentops cassettes list") from None
 
 
 def command(commands: Any, name: str, about: str, run: Any) -> argparse.ArgumentParser:

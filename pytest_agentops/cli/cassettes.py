@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_agentops.cli import command, tell
+from pytest_agentops.cli import command, recorded, tell
 from pytest_agentops.errors import CassetteUnreadable
 
 if TYPE_CHECKING:
@@ -109,9 +109,8 @@ def _list(options: argparse.Namespace) -> int:
 
 def _show(options: argparse.Namespace) -> int:
     from pytest_agentops.explain import exchange_line
-    from pytest_agentops.tape import load
 
-    tape = load(options.path)
+    tape = recorded(options.path)
     if options.json:
         print(json.dumps({"cassette": str(options.path), **_about(tape), "exchanges": list(_entries(tape))}, indent=2))
         return 0

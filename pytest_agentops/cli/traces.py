@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_agentops.cli import command, tell
+from pytest_agentops.cli import command, recorded, tell
 
 if TYPE_CHECKING:
     from pytest_agentops.trace import Trace
@@ -66,12 +66,11 @@ def _export(options: argparse.Namespace) -> int:
 
 def _read(path: Path) -> tuple[Trace, datetime | None]:
     """The trace, and when it was recorded, where that is known."""
-    from pytest_agentops.tape import load
     from pytest_agentops.trace import Trace
 
     if path.suffix == ".json" and path.is_file():
         text = path.read_text(encoding="utf-8", errors="replace")
         if '"interactions"' not in text:
             return Trace.from_json(text), None
-    tape = load(path)
+    tape = recorded(path)
     return tape.trace(), tape.recorded
