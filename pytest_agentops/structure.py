@@ -142,6 +142,12 @@ def _with_tools(calls: Sequence[ModelCall], tree: _Tree) -> tuple[list[ModelCall
         if span.kind not in _ACTS or tree.is_part_of_an_act(span):
             continue
         place = next(iter(_partners(span, waiting, calls, tree)), None)
+        if place is None and (again := _wanted(span, tree)) is not None:
+            # One that was stopped and is resumed, or tried once more, is the same call; how it came out at last counts.
+            place = next((each for each in joined if calls[each[0]].tool_calls[each[1]].id == again), None)
+            if place is not None:
+                joined[place] = span
+                continue
         if place is None:
             if span.kind != "handoff" and STATUS not in span.attributes:  # One that was held back did not run.
                 own.append(span)
@@ -164,9 +170,7 @@ def _partners(
     span: Span, waiting: Sequence[tuple[int, int]], calls: Sequence[ModelCall], tree: _Tree
 ) -> list[tuple[int, int]]:
     """The tool calls that this span may be, the likeliest first."""
-    wanted = span.attributes.get(TOOL_CALL_ID) or next(
-        (inner.attributes[TOOL_CALL_ID] for inner in _inside(span, tree) if TOOL_CALL_ID in inner.attributes), None
-    )
+    wanted = _wanted(span, tree)
     agent = next(iter(tree.agents(span.number)), None)
     found: list[tuple[tuple[bool, ...], tuple[int, int]]] = []
     for index, at in waiting:
@@ -179,6 +183,13 @@ def _partners(
         elif each.name == span.attributes.get(TOOL_NAME, span.name) and (wanted is None or not each.id):
             found.append(((True, each.arguments != span.input, call.agent != agent), (index, at)))
     return [place for _, place in sorted(found)]
+
+
+def _wanted(span: Span, tree: _Tree) -> Any:
+    """The id of the call that this span is, where it or a tool inside of it knows that."""
+    return span.attributes.get(TOOL_CALL_ID) or next(
+        (inner.attributes[TOOL_CALL_ID] for inner in _inside(span, tree) if TOOL_CALL_ID in inner.attributes), None
+    )
 
 
 def _inside(span: Span, tree: _Tree) -> Iterator[Span]:
