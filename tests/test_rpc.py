@@ -31,7 +31,7 @@ uvicorn = pytest.importorskip("uvicorn", reason="uvicorn is not installed")
 from mcp import Client, StdioServerParameters  # noqa: E402 - only where it can be imported.
 
 SERVER = """
-    import pathlib, sys
+    import asyncio, os, pathlib, sys
     from mcp.server import MCPServer
     from mcp.server.mcpserver import Context
 
@@ -51,6 +51,15 @@ SERVER = """
         for number in range(upto):
             await ctx.report_progress(number + 1, upto)
         return upto
+
+    @server.tool()
+    async def late(pieces: int) -> int:
+        await asyncio.sleep(pieces / 10)
+        return pieces
+
+    @server.tool()
+    def crash() -> None:
+        os._exit(3)
 
     if __name__ == "__main__":
         server.run("stdio")
@@ -106,7 +115,7 @@ def test_a_server_in_a_child_is_not_started_for_a_replay(tmp_path, shop):
 
     live, replayed, trace = both(tmp_path, run)
 
-    assert live == (["price", "count", "owl: 3 euros", "kettle: 6 euros"], True)
+    assert live == (["price", "count", "late", "crash", "owl: 3 euros", "kettle: 6 euros"], True)
     assert replayed == (live[0], False)
     assert [(call.name, call.arguments, call.result, call.status) for call in trace.tool_calls] == [
         ("price", {"item": "owl"}, "owl: 3 euros", "ok"),
@@ -152,6 +161,43 @@ def test_who_asks_the_server_something_else_is_told_and_does_not_wait(tmp_path, 
         session.check()
     assert "params" in str(miss.value)
     assert "kettle" in str(miss.value)
+
+
+def test_what_there_is_may_be_asked_more_often_on_replay_and_less_often(tmp_path, shop):
+    """The SDK asks for the tools with the first result; where results come at once, with each of them."""
+
+    async def run(*lists: int) -> list[str]:
+        async with Client(shop) as client:
+            results = await asyncio.gather(*(client.call_tool("late", {"pieces": pieces}) for pieces in (0, 1, 2)))
+            for _ in lists:
+                await client.session.list_tools()
+            return [said(result) for result in results]
+
+    live, replayed, _ = both(tmp_path, lambda: asyncio.run(run()))
+    assert live == replayed == ["0", "1", "2"]
+
+    both(tmp_path, lambda: asyncio.run(run(1, 2)))
+    session = Session(tmp_path / "c.yaml", mode="none", name="test")
+    with session.open():
+        asyncio.run(run())
+    session.check(teardown=True)
+
+
+def test_a_server_that_ends_in_the_middle_of_a_call_ends_there_on_replay_too(tmp_path, shop):
+    async def run() -> tuple[str, str]:
+        async with Client(shop) as client:
+            before = said(await client.call_tool("price", {"item": "owl"}))
+            try:
+                return before, said(await asyncio.wait_for(client.call_tool("crash", {}), 20))
+            except Exception as error:
+                return before, f"{type(error).__name__}: {error}"
+
+    live, replayed, trace = both(tmp_path, lambda: asyncio.run(run()))
+
+    assert live == replayed == ("owl: 3 euros", "MCPError: Connection closed")
+    assert [(call.name, call.status, call.result) for call in trace.tool_calls] == [
+        ("price", "ok", "owl: 3 euros"), ("crash", "error", "no answer came"),
+    ]  # fmt: skip
 
 
 def test_a_server_that_cannot_be_started_fails_alike(tmp_path):

@@ -107,7 +107,12 @@ class _Overheard:
             await send(data)
 
         async def heard_receive(max_bytes: int = 65536) -> bytes:
-            data: bytes = await receive(max_bytes)
+            try:
+                data: bytes = await receive(max_bytes)
+            except BaseException as error:
+                if type(error).__name__ in ("EndOfStream", "BrokenResourceError"):
+                    self._end(answered=False)
+                raise
             for message in self._heard.read(data):
                 self._answer(message)
             return data
@@ -136,9 +141,12 @@ class _Overheard:
         elif (reader := next(iter(self._waiting.values()), self._unasked)) is not None:
             reader.add(_event(message))
 
-    def _end(self) -> None:
-        for reader in (*self._waiting.values(), *filter(None, (self._unasked,))):
-            reader.finish(complete=True)
+    def _end(self, *, answered: bool = True) -> None:
+        """Nothing more comes; not `answered` where the server ended, and left waiting who had asked it something."""
+        for reader in self._waiting.values():
+            reader.finish(complete=answered)
+        if self._unasked is not None:
+            self._unasked.finish(complete=True)
         self._waiting, self._unasked = {}, None
 
 
@@ -157,8 +165,12 @@ class _Replayed:
         self._say(started)
 
     def hear(self, data: bytes) -> None:
+        from anyio import BrokenResourceError
+
         from pytest_agentops.errors import CassetteError
 
+        if self.returncode is not None:
+            raise BrokenResourceError
         for message in self._heard.read(data):
             try:
                 sent = self._recording.send(_posted(self._url, message))
@@ -176,6 +188,8 @@ class _Replayed:
 
         for message in messages(exchange):
             self._put(message)
+        if exchange.response is not None and not exchange.response.complete:
+            self.end()  # So did the server, in the middle of its answer.
 
     def _put(self, message: Mapping[str, Any]) -> None:
         self._write.send_nowait(json.dumps(message, ensure_ascii=False).encode() + b"\n")
