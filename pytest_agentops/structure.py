@@ -84,7 +84,7 @@ def _with_unseen(calls: Sequence[ModelCall], tree: _Tree) -> list[ModelCall]:
         for span in tree.spans.values()
         if span.kind == "model"
         and span.output is not None
-        and span.attributes.get(RESPONSE_ID) not in known
+        and str(span.attributes.get(RESPONSE_ID)) not in known
         and span.number not in within
         and not any(around.kind == "model" for around in tree.around(span.parent))
     ]
@@ -95,9 +95,13 @@ def _with_unseen(calls: Sequence[ModelCall], tree: _Tree) -> list[ModelCall]:
 
 def _told(span: Span) -> ModelCall:
     said = span.attributes
-    counts = [said.get(f"gen_ai.usage.{side}_tokens") for side in ("input", "output")]
-    usage = Usage(*(int(count) for count in counts if count is not None)) if None not in counts else None
+    told = [said.get(f"gen_ai.usage.{side}_tokens") for side in ("input", "output")]
+    counts = [
+        int(count) for count in told if isinstance(count, int) or (isinstance(count, float) and count.is_integer())
+    ]
+    usage = Usage(*counts) if len(counts) == 2 else None
     answer = span.output if isinstance(span.output, Mapping) else {"text": span.output}
+    calls = asked if isinstance(asked := answer.get("tool_calls"), list) else ()
     return ModelCall(
         id=str(said.get(RESPONSE_ID) or f"span-{span.number}"),
         provider=str(said.get("gen_ai.provider.name") or said.get("gen_ai.system") or span.origin),
@@ -105,7 +109,8 @@ def _told(span: Span) -> ModelCall:
         response=ResponseText(answer.get("text") or ""),
         tool_calls=tuple(
             ToolCall(str(each.get("name")), each.get("arguments") or {}, id=str(each.get("id") or ""))
-            for each in answer.get("tool_calls") or ()
+            for each in calls
+            if isinstance(each, Mapping)
         ),
         usage=usage,
         finish_reason="",
