@@ -444,7 +444,13 @@ _LONGEST_NUMBER = 1_000
 
 def _text(text: str) -> str:
     text = str.encode(text, "utf-8", "backslashreplace").decode()
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text):,} characters)"
+    if len(text) <= LONGEST:
+        return text
+    return f"{text[: LONGEST - 1_000]}{_BEGUN.sub('', text[LONGEST - 1_000 : LONGEST])}… ({len(text):,} characters)"
+
+
+_BEGUN = re.compile(r"""(?<=[\s"'=:,;&])[^\s"'=:,;&]+\Z""")
+"""A word that a cut would go through: of a secret, half would not be known for one."""
 
 
 def _shown(value: object) -> str:
@@ -482,6 +488,8 @@ class Diary:
         self._order: dict[int, int] = {}
         self._sent_before: dict[int, int] = {}
         self._parts: dict[int, tuple[int, ...]] = {}
+        self._open: dict[int, list[OpenSpan]] = {}
+        self._beside: dict[int, tuple[OpenSpan, ...]] = {}
         self._taken: dict[tuple[int, str], tuple[object, Any]] = {}
         self._sent: list[int] = []
         self._within: dict[int, OpenSpan] = {}
@@ -500,12 +508,21 @@ class Diary:
             self._sent_before[id(span)] = len(self._sent)
             self._parts[id(span)] = parts
             self._spans.append(span)
+            if span.origin == "langchain":
+                # A graph runs nodes beside each other; which of them is faster is another one in every run.
+                siblings = self._open.setdefault(id(span.parent), [])
+                self._beside[id(span)] = tuple(siblings)
+                siblings.append(span)
         self._take(span, "input")
 
     def end(self, span: OpenSpan) -> None:
         """This span has ended."""
-        if span in self:
-            self._take(span, "output")
+        if span not in self:
+            return
+        self._take(span, "output")
+        with self._lock:
+            if span in (siblings := self._open.get(id(span.parent), [])):
+                siblings.remove(span)
 
     def _take(self, span: OpenSpan, side: str) -> None:
         """Keep what was handed in or out as it is now: the program may go on to change it."""
@@ -595,7 +612,12 @@ class Diary:
         for span in spans:  # A parent began before its children.
             around = span.parent if span.parent is not None and id(span.parent) in subtree else None
             before = sent[: self._sent_before[id(span)]]
-            counted = before if around is None else [number for number in before if number in subtree[id(around)]]
+            beside = set().union(*(subtree[id(each)] for each in self._beside.get(id(span), ())))
+            counted = [
+                number
+                for number in before
+                if number not in beside and (around is None or number in subtree[id(around)])
+            ]
             inherited = 0 if around is None else after.get(id(around), 0)
             after[id(span)] = max(counted, default=inherited)
         return after

@@ -159,6 +159,13 @@ def _with_tools(calls: Sequence[ModelCall], tree: _Tree) -> tuple[list[ModelCall
         else:
             waiting.remove(place)
             joined[place] = span
+    for span in list(own):
+        if (
+            place := next((each for each in waiting if _may_be(span, calls[each[0]], each[1], tree)), None)
+        ) is not None:
+            own.remove(span)
+            waiting.remove(place)
+            joined[place] = span
     return [
         replace(
             call,
@@ -188,6 +195,16 @@ def _partners(
         elif each.name == span.attributes.get(TOOL_NAME, span.name) and (wanted is None or not each.id):
             found.append(((True, each.arguments != span.input, call.agent != agent), (index, at)))
     return [place for _, place in sorted(found)]
+
+
+def _may_be(span: Span, call: ModelCall, at: int, tree: _Tree) -> bool:
+    """Whether it is what was asked for elsewhere, as when a queue brought it here: `after` tells nothing of that."""
+    asked = call.tool_calls[at]
+    if span.parent is None or any(each.number == span.parent for each in tree.around(call.span)):
+        return False
+    if span.started is not None and call.started is not None and span.started < call.started:
+        return False
+    return span.kind == "tool" and (asked.name, asked.arguments) == (span.name, span.input)
 
 
 def _wanted(span: Span, tree: _Tree) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
@@ -503,6 +504,14 @@ def test_an_object_that_cannot_be_shown_is_kept_as_what_it_is():
     assert plain(Refusing()).startswith("<")
 
 
+def test_a_text_is_not_cut_through_a_secret():
+    key = "sk-proj-" + "a1B2" * 12
+    trace = traced(lambda: search(f"{'x' * 19_900} token={'y' * 50} key={key} and more"))
+
+    assert "sk-proj" not in trace.to_json()
+    assert trace.spans[0].input["query"].endswith(f"token={'y' * 50} key=… (20,027 characters)")
+
+
 def test_a_secret_in_an_argument_is_not_kept():
     key = "sk-proj-" + "a1B2" * 12
     trace = traced(lambda: search(f"use {key}"))
@@ -542,6 +551,35 @@ def test_a_tool_that_a_model_asked_for_is_one_call_with_its_real_time():
     assert trace.program_calls == ()
     assert [call.agent for call in trace.model_calls] == ["shop", "shop"]
     assert trace.response == "here"
+
+
+def test_a_tool_that_a_worker_takes_from_a_queue_is_the_call_that_was_asked_for():
+    """The worker had begun before, and of what its neighbours ask its own spans know nothing."""
+    asked: queue.Queue[str | None] = queue.Queue()
+    found: queue.Queue[list[str]] = queue.Queue()
+
+    @agent
+    def work():
+        while (query := asked.get()) is not None:
+            found.put(search(query, limit=1))
+
+    def run():
+        worker = threading.Thread(target=work)
+        worker.start()
+        said = [{"role": "user", "content": "Where are the owls?"}]
+        said.append(answer := ask(model, *said))
+        asked.put("owls")
+        said.append({"role": "tool", "tool_call_id": answer["tool_calls"][0]["id"], "content": str(found.get())})
+        ask(model, *said)
+        asked.put(None)
+        worker.join()
+
+    with ScriptedModel(Asks(ToolRequest("search", {"query": "owls", "limit": 1})), Says("here")) as model:
+        trace = traced(run)
+
+    assert trace.program_calls == ()
+    (call,) = trace.tool_calls
+    assert (call.name, call.status, call.span, call.seconds is None) == ("search", "ok", 2, False)
 
 
 def test_the_last_answer_of_an_agent_that_works_for_another_one_is_not_the_answer():
@@ -609,6 +647,24 @@ def test_parallel_agents_tell_the_same_in_whichever_order_they_run():
     for trace in (one, other):
         asked = [(call.arguments["query"], str(trace.steps[call.step - 1].response)) for call in trace.program_calls]
         assert asked == [(query, f"re: {query}") for query, _ in asked]
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_nodes_that_a_graph_runs_beside_each_other_stand_alike_whichever_is_faster(early):
+    diary = spans.Diary()
+    graph = spans.OpenSpan("agent", "graph", "langchain")
+    asking, looking = (spans.OpenSpan("task", name, "langchain", graph) for name in ("ask", "look"))
+
+    diary.begin(graph, ())
+    diary.begin(asking, ())
+    if early:
+        diary.sent(1, asking)
+    diary.begin(looking, ())
+    if not early:
+        diary.sent(1, asking)
+
+    told = diary.told(lambda value: value).spans
+    assert [(each.name, each.after) for each in told] == [("graph", 0), ("look", 0), ("ask", 0)]
 
 
 # --- weaving, on values ----------------------------------------------------------------------------------------------
