@@ -667,6 +667,24 @@ def test_nodes_that_a_graph_runs_beside_each_other_stand_alike_whichever_is_fast
     assert [(each.name, each.after) for each in told] == [("graph", 0), ("look", 0), ("ask", 0)]
 
 
+def test_a_framework_that_is_not_what_was_expected_costs_its_structure_and_not_the_test(monkeypatch):
+    smolagents = pytest.importorskip("smolagents")
+    monkeypatch.delattr(smolagents.Tool, "__call__")
+
+    (finding,) = traced(lambda: search("owls")).findings
+
+    assert finding.message == "this release of smolagents cannot be listened to: '__call__'"
+
+
+def test_a_release_of_the_openai_agents_sdk_without_approvals_is_listened_to(monkeypatch):
+    pytest.importorskip("agents")
+    from agents.run_state import RunState
+
+    monkeypatch.delattr(RunState, "approve")
+
+    assert traced(lambda: search("owls")).findings == ()
+
+
 # --- weaving, on values ----------------------------------------------------------------------------------------------
 
 
