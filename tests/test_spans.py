@@ -676,6 +676,47 @@ def test_a_framework_that_is_not_what_was_expected_costs_its_structure_and_not_t
     assert finding.message == "this release of smolagents cannot be listened to: '__call__'"
 
 
+def test_what_a_program_adds_to_the_tracing_of_the_openai_agents_sdk_outlives_the_recording(monkeypatch):
+    """An agent's module may be imported, and say who gets its traces, in the middle of the first test that uses it."""
+    pytest.importorskip("agents")
+    from agents import tracing
+    from agents.tracing import setup
+    from agents.tracing.provider import DefaultTraceProvider
+
+    class Counts(tracing.TracingProcessor):
+        started = 0
+
+        def on_span_start(self, _span):
+            self.started += 1
+
+        def on_trace_start(self, _trace): ...
+        def on_trace_end(self, _trace): ...
+        def on_span_end(self, _span): ...
+        def shutdown(self): ...
+        def force_flush(self): ...
+
+    def run():
+        with tracing.trace("run"), tracing.custom_span("work"):
+            pass
+
+    monkeypatch.setattr(setup, "GLOBAL_TRACE_PROVIDER", DefaultTraceProvider())
+    counts = Counts()
+    traced(lambda: (tracing.add_trace_processor(counts), run()))
+    assert counts.started == 1
+    run()
+    assert counts.started == 2
+    traced(run)
+    assert counts.started == 3
+
+    traced(lambda: tracing.set_tracing_disabled(True))
+    run()
+    assert counts.started == 3
+
+    own = DefaultTraceProvider()
+    traced(lambda: tracing.set_trace_provider(own))
+    assert setup.GLOBAL_TRACE_PROVIDER is own
+
+
 def test_a_release_of_the_openai_agents_sdk_without_approvals_is_listened_to(monkeypatch):
     pytest.importorskip("agents")
     from agents.run_state import RunState
