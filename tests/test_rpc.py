@@ -34,6 +34,7 @@ SERVER = """
     import asyncio, os, pathlib, sys
     from mcp.server import MCPServer
     from mcp.server.mcpserver import Context
+    from mcp.types import SamplingMessage, TextContent
 
     pathlib.Path(sys.argv[1]).write_text("started")
     server = MCPServer("shop")
@@ -60,6 +61,12 @@ SERVER = """
     @server.tool()
     def crash() -> None:
         os._exit(3)
+
+    @server.tool()
+    async def guess(item: str, ctx: Context) -> str:
+        said = SamplingMessage(role="user", content=TextContent(type="text", text=item))
+        answer = await ctx.session.create_message(messages=[said], max_tokens=9)
+        return f"about {answer.content.text}"
 
     if __name__ == "__main__":
         server.run("stdio")
@@ -115,7 +122,7 @@ def test_a_server_in_a_child_is_not_started_for_a_replay(tmp_path, shop):
 
     live, replayed, trace = both(tmp_path, run)
 
-    assert live == (["price", "count", "late", "crash", "owl: 3 euros", "kettle: 6 euros"], True)
+    assert live == (["price", "count", "late", "crash", "guess", "owl: 3 euros", "kettle: 6 euros"], True)
     assert replayed == (live[0], False)
     assert [(call.name, call.arguments, call.result, call.status) for call in trace.tool_calls] == [
         ("price", {"item": "owl"}, "owl: 3 euros", "ok"),
@@ -198,6 +205,27 @@ def test_a_server_that_ends_in_the_middle_of_a_call_ends_there_on_replay_too(tmp
     assert [(call.name, call.status, call.result) for call in trace.tool_calls] == [
         ("price", "ok", "owl: 3 euros"), ("crash", "error", "no answer came"),
     ]  # fmt: skip
+
+
+def test_a_server_that_asks_back_has_its_answer_before_it_goes_on(tmp_path, shop):
+    from mcp import ClientSession
+    from mcp.client.stdio import stdio_client
+    from mcp.types import CreateMessageResult, TextContent
+
+    async def sampled(_context: Any, asked: Any) -> CreateMessageResult:
+        await asyncio.sleep(0.05)  # Time enough for a result that does not wait to end the session.
+        text = f"9 euros for the {asked.messages[0].content.text}"
+        return CreateMessageResult(role="assistant", model="m", content=TextContent(type="text", text=text))
+
+    async def run() -> str:
+        async with stdio_client(shop) as streams, ClientSession(*streams, sampling_callback=sampled) as session:
+            await session.initialize()
+            return said(await session.call_tool("guess", {"item": "owl"}))
+
+    live, replayed, trace = both(tmp_path, lambda: asyncio.run(run()))
+
+    assert live == replayed == "about 9 euros for the owl"
+    assert trace.trajectory == ["guess"]
 
 
 def test_a_server_that_cannot_be_started_fails_alike(tmp_path):

@@ -161,6 +161,7 @@ class _Replayed:
         self.returncode: int | None = None
         self._recording, self._url, self._heard = recording, url, _Lines()
         self._write, self._read = anyio.create_memory_object_stream[bytes](math.inf)
+        self._held: dict[Any, tuple[Iterator[Mapping[str, Any]], bool]] = {}
         self.stdin, self.stdout = _Stdin(self), _Stdout(self._read)
         self._say(started)
 
@@ -182,13 +183,22 @@ class _Replayed:
             else:
                 assert isinstance(sent, Exchange)
                 self._say(sent)
+            if "method" not in message and (held := self._held.pop(message.get("id"), None)) is not None:
+                self._pass_on(*held)
 
     def _say(self, exchange: Exchange) -> None:
         from pytest_agentops.rpc import messages
 
-        for message in messages(exchange):
+        self._pass_on(messages(exchange), exchange.response is None or exchange.response.complete)
+
+    def _pass_on(self, waiting: Iterator[Mapping[str, Any]], complete: bool) -> None:
+        """Say what waits, up to a question to the client: the rest comes once that is answered, as it did live."""
+        for message in waiting:
             self._put(message)
-        if exchange.response is not None and not exchange.response.complete:
+            if "method" in message and message.get("id") is not None:
+                self._held[message["id"]] = waiting, complete
+                return
+        if not complete:
             self.end()  # So did the server, in the middle of its answer.
 
     def _put(self, message: Mapping[str, Any]) -> None:
