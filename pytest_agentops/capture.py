@@ -216,6 +216,7 @@ class Recording:
     def end(self, span: OpenSpan) -> None:
         """It ends."""
         span.ended = self.now()
+        self._diary.end(span)
 
     def _here(self) -> OpenSpan | None:
         return self._diary.innermost((span_here(), *frameworks.here()))

@@ -153,7 +153,9 @@ class Cassette:
         client has not said all yet."""
         opened = [talk.exchange for talk in self._talks if len(talk.said) < len(_said_by_client(talk.exchange))]
         brought = {each.number for each in self.brought().exchanges}
-        waiting = [each for each in self._answers.unplayed if each.number not in brought]
+        waiting = [
+            each for each in self._answers.unplayed if each.number not in brought and not self._answers.is_known(each)
+        ]
         return tuple(sorted((*waiting, *opened), key=lambda exchange: exchange.number))
 
     def brought(self) -> Brought:
@@ -307,6 +309,8 @@ class _Answers:
         self._exchanges = exchanges
         self._renaming = Renaming()
         self._waiting: dict[bytes, deque[tuple[Key, Exchange]]] = {}
+        self._looked_up: dict[bytes, tuple[Key, Exchange]] = {}
+        self._ignore = ignore
         for exchange in sorted(exchanges, key=lambda each: each.number):
             key = request_key(exchange.request, ignore)
             self._waiting.setdefault(key.digest, deque()).append((key, exchange))
@@ -317,6 +321,10 @@ class _Answers:
 
     def knows(self, key: Key) -> bool:
         return key.digest in self._waiting
+
+    def is_known(self, exchange: Exchange) -> bool:
+        """Whether it tells what there is, and another one has told so already."""
+        return bool(self._looked_up) and request_key(exchange.request, self._ignore).digest in self._looked_up
 
     def same(self, asked: Sequence[Key], recorded: Sequence[Key]) -> bool:
         """Whether these are the same, each with its counterpart, with secrets that can be the same ones."""
@@ -348,9 +356,17 @@ class _Answers:
                 self._renaming.learn(key, recorded)
                 del self._waiting[key.digest][index]
                 self.played.add(exchange.number)
-                # It differs from the recorded one in what the key leaves out.
-                return replace(rpc.answered_as(exchange, request), request=self._renaming.spelled(request))
+                if rpc.looks_up(request):
+                    self._looked_up[key.digest] = recorded, exchange
+                return self._answer(exchange, request)
+        recorded, known = self._looked_up.get(key.digest, (key, None))
+        if known is not None and self._renaming.fits(key, recorded):
+            return self._answer(known, request)
         return None
+
+    def _answer(self, exchange: Exchange, request: Request) -> Exchange:
+        # It differs from the recorded one in what the key leaves out.
+        return replace(rpc.answered_as(exchange, request), request=self._renaming.spelled(request))
 
 
 def _as_request(exchange: Exchange, frame: Frame) -> Request:

@@ -77,6 +77,19 @@ def delegates(request: Request) -> bool:
     return spoken is not None and spoken.method in _DELEGATES
 
 
+def looks_up(request: Request) -> bool:
+    """Whether it asks an MCP server what there is, which changes nothing.
+
+    How often that is asked is a matter of pace: the MCP SDK asks for the tools when a result comes
+    before they are known.
+    """
+    spoken = said(request)
+    return spoken is not None and spoken.method in _LOOKS_UP
+
+
+_LOOKS_UP = ("prompts/list", "resources/list", "resources/templates/list", "server/discover", "tools/list")
+
+
 def is_card(request: Request) -> bool:
     """Whether this asks an agent who it is."""
     return request.method == "GET" and request.location.path.endswith(_CARDS)

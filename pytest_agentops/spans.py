@@ -19,13 +19,16 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import itertools
+import json
 import math
+import re
 import threading
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextlib import contextmanager, nullcontext, suppress
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any, Protocol, TypeVar, overload
@@ -58,7 +61,11 @@ class OpenSpan:
 
     def failed(self, error: BaseException) -> None:
         """It ended with this exception."""
-        self.error = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        try:
+            said = _ADDRESS.sub("", str(error))
+        except Exception:  # The program's own exception goes on, whatever it says of itself.
+            said = ""
+        self.error = f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 class Keeper(Protocol):
@@ -104,8 +111,14 @@ def span(name: str, *, kind: SpanKind = "task", **attributes: Any) -> Iterator[O
         opened.failed(error)
         raise
     finally:
-        current.reset(token)
+        _leave(token)
         kept.end(opened)
+
+
+def _leave(token: Token[OpenSpan | None]) -> None:
+    """Go back to the span around; where a generator goes on in another context than it began in, that has its own."""
+    with suppress(ValueError):
+        current.reset(token)
 
 
 @overload
@@ -169,22 +182,26 @@ def _class(kind: SpanKind, decorated: type, name: str) -> type:
             if inspect.isfunction(value) and (each == "__call__" or not each.startswith("_"))
         ]
     for each in methods:
-        setattr(decorated, each, _function(kind, vars(decorated)[each], name))
+        setattr(decorated, each, _function(kind, vars(decorated)[each], name, of_class=kind != "tool"))
     return decorated
 
 
-def _function(kind: SpanKind, function: Any, name: str) -> Any:
-    """The function, each call of which is a span; one that is called by its own span's work belongs to that."""
+def _function(kind: SpanKind, function: Any, name: str, *, of_class: bool = False) -> Any:
+    """The function, each call of which is a span; `of_class` where it is a method because its whole class is.
+
+    What such an object calls on itself belongs to the span that it is in.
+    """
+    signature = functools.cache(functools.partial(_signature, function))
 
     def opened(args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Running | None:
         kept = keeper() if keeper is not None else None
         if kept is None:
             return None
-        owner = args[0] if args and _is_method(function) else None
-        if owner is not None and (around := current.get()) is not None and around.attributes.get(_OBJECT) is owner:
+        owner = args[0] if of_class and args and _is_method(signature()) else None
+        if owner is not None and _at_work(owner):
             return None
-        begun = OpenSpan(kind, name, input=_arguments(function, args, kwargs))
-        if owner is not None and kind != "tool":
+        begun = OpenSpan(kind, name, input=_arguments(signature(), args, kwargs))
+        if owner is not None:
             begun.attributes[_OBJECT] = owner
         kept.begin(begun)
         return _Running(begun, kept)
@@ -194,26 +211,38 @@ def _function(kind: SpanKind, function: Any, name: str) -> Any:
 
         @functools.wraps(function)
         async def wrapped(*args: Any, **kwargs: Any) -> Any:
-            if (running := opened(args, kwargs)) is None:
-                async for piece in function(*args, **kwargs):
-                    yield piece
-                return
+            running = opened(args, kwargs)
+            here = running.here if running is not None else nullcontext
             pieces, source = [], function(*args, **kwargs)
+            step = source.__anext__()
             try:
                 while True:
-                    with running.here():
+                    with here():
                         try:
-                            piece = await anext(source)
+                            piece = await step
                         except StopAsyncIteration:
-                            break
-                    pieces.append(piece)
-                    yield piece
+                            return
+                    if running is not None:
+                        pieces.append(piece)
+                    try:
+                        sent = yield piece
+                    except GeneratorExit:
+                        raise
+                    except BaseException as error:
+                        step = source.athrow(error)
+                    else:
+                        step = source.asend(sent)
             except BaseException as error:
-                running.failed(error)
+                if running is not None:
+                    running.failed(error)
                 raise
             finally:
-                await source.aclose()
-                running.end(_whole(pieces))
+                try:
+                    with here():
+                        await source.aclose()
+                finally:
+                    if running is not None:
+                        running.end(_whole(pieces))
 
     elif inspect.isgeneratorfunction(function):
 
@@ -221,22 +250,33 @@ def _function(kind: SpanKind, function: Any, name: str) -> Any:
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             if (running := opened(args, kwargs)) is None:
                 return (yield from function(*args, **kwargs))
-            pieces, source, sent = [], function(*args, **kwargs), None
+            pieces, source = [], function(*args, **kwargs)
+            step = functools.partial(next, source)
             try:
                 while True:
                     with running.here():
                         try:
-                            piece = source.send(sent)
+                            piece = step()
                         except StopIteration as stop:
                             return stop.value
                     pieces.append(piece)
-                    sent = yield piece
+                    try:
+                        sent = yield piece
+                    except GeneratorExit:
+                        raise
+                    except BaseException as error:
+                        step = functools.partial(source.throw, error)
+                    else:
+                        step = functools.partial(source.send, sent)
             except BaseException as error:
                 running.failed(error)
                 raise
             finally:
-                source.close()
-                running.end(_whole(pieces))
+                try:
+                    with running.here():
+                        source.close()
+                finally:
+                    running.end(_whole(pieces))
 
     elif inspect.iscoroutinefunction(function):
 
@@ -291,7 +331,7 @@ class _Running:
         try:
             yield
         finally:
-            current.reset(token)
+            _leave(token)
 
     def failed(self, error: BaseException) -> None:
         if not isinstance(error, GeneratorExit):  # The reader left, which is no fault of the one who is read.
@@ -306,21 +346,26 @@ def _whole(pieces: list[Any]) -> object:
     return "".join(pieces) if pieces and all(isinstance(piece, str) for piece in pieces) else pieces
 
 
-@functools.cache
 def _signature(function: Any) -> inspect.Signature | None:
     try:
         return inspect.signature(function)
-    except (TypeError, ValueError):
+    except Exception:  # It may have none, or one with names that are there for type checkers alone.
         return None
 
 
-def _is_method(function: Any) -> bool:
-    signature = _signature(function)
+def _is_method(signature: inspect.Signature | None) -> bool:
     return signature is not None and next(iter(signature.parameters), None) == "self"
 
 
-def _arguments(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Mapping[str, Any]:
-    signature = _signature(function)
+def _at_work(owner: object) -> bool:
+    """Whether this object is the one whose span this runs in, be it by way of a tool of its own."""
+    around = current.get()
+    while around is not None and around.kind != "agent" and _OBJECT not in around.attributes:
+        around = around.parent
+    return around is not None and around.attributes.get(_OBJECT) is owner
+
+
+def _arguments(signature: inspect.Signature | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Mapping[str, Any]:
     try:
         bound = signature.bind(*args, **kwargs) if signature is not None else None
     except TypeError:  # The call itself will say what is wrong with it.
@@ -344,40 +389,77 @@ LONGEST = 20_000
 """Texts of more characters are cut: what a program hands to its own functions has no bounds."""
 
 
+_MOST = 1_000
+"""Of a longer list, this many are kept."""
+
+_IN_ALL = 10_000
+"""So many values are kept of one, however it branches."""
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+"""Where an object lies in memory, which is elsewhere in every run."""
+
+
 def plain(value: object, depth: int = 6) -> Any:
-    """The value as JSON knows it; what JSON does not know, as the text that shows it."""
-    if value is None or isinstance(value, bool | int):
+    """The value as JSON knows it; what JSON does not know, as the text that shows it. The same one in every run."""
+    return _plain(value, depth, iter(range(_IN_ALL)))
+
+
+def _plain(value: object, depth: int, left: Iterator[int]) -> Any:
+    if next(left, None) is None:
+        return "…"
+    try:
+        return _known(value, depth, left)
+    except Exception:  # What the program hands around is none of our business.
+        return _text(_shown(value))
+
+
+def _known(value: Any, depth: int, left: Iterator[int]) -> Any:
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, int):
+        return int(value) if value.bit_length() <= _LONGEST_NUMBER else _text(hex(value))
     if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
+        return float(value) if math.isfinite(value) else str(float(value))
     if isinstance(value, str):
-        value = value.encode("utf-8", "backslashreplace").decode()
-        return value if len(value) <= LONGEST else f"{value[:LONGEST]}… ({len(value):,} characters)"
+        return _text(value)
     if depth == 0:
-        return plain(_shown(value))
+        return _text(_shown(value))
     if isinstance(value, Mapping):
-        return {str(key): plain(inner, depth - 1) for key, inner in list(value.items())[:_MOST]}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(inner, depth - 1) for inner in list(value)[:_MOST]]
+        items = itertools.islice(list(value.items()), _MOST)
+        return {_text(_shown(key)): _plain(inner, depth - 1, left) for key, inner in items}
+    if isinstance(value, list | tuple):
+        return [_plain(inner, depth - 1, left) for inner in value[:_MOST]]
+    if isinstance(value, set | frozenset):
+        kept = [_plain(inner, depth - 1, left) for inner in itertools.islice(list(value), _MOST)]
+        return sorted(kept, key=lambda inner: json.dumps(inner, sort_keys=True))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = dataclasses.fields(value)
-        return {each.name: plain(getattr(value, each.name, None), depth - 1) for each in fields}
+        return {each.name: _plain(getattr(value, each.name, None), depth - 1, left) for each in fields}
     if hasattr(type(value), "model_dump"):
-        try:
-            return plain(value.model_dump(mode="json"), depth)  # type: ignore[attr-defined]
-        except Exception:  # A model of somebody else's may refuse; then its text does.
-            return plain(_shown(value))
-    return plain(_shown(value))
+        return _known(value.model_dump(mode="json"), depth, left)
+    return _text(_shown(value))
 
 
-_MOST = 1_000
+_LONGEST_NUMBER = 1_000
+"""Bits; of numbers with thousands of digits Python itself refuses to say which they are."""
+
+
+def _text(text: str) -> str:
+    text = str.encode(text, "utf-8", "backslashreplace").decode()
+    if len(text) <= LONGEST:
+        return text
+    return f"{text[: LONGEST - 1_000]}{_BEGUN.sub('', text[LONGEST - 1_000 : LONGEST])}… ({len(text):,} characters)"
+
+
+_BEGUN = re.compile(r"""(?<=[\s"'=:,;&])[^\s"'=:,;&]+\Z""")
+"""A word that a cut would go through: of a secret, half would not be known for one."""
 
 
 def _shown(value: object) -> str:
     try:
-        return str(value)
-    except Exception:  # What the program hands around is none of our business.
-        return object.__repr__(value)
+        return _ADDRESS.sub("", str(value))
+    except Exception:  # A text for it is all that is wanted.
+        return _ADDRESS.sub("", object.__repr__(value))
 
 
 # --- the spans of one recording --------------------------------------------------------------------------------------
@@ -408,6 +490,9 @@ class Diary:
         self._order: dict[int, int] = {}
         self._sent_before: dict[int, int] = {}
         self._parts: dict[int, tuple[int, ...]] = {}
+        self._open: dict[int, list[OpenSpan]] = {}
+        self._beside: dict[int, tuple[OpenSpan, ...]] = {}
+        self._taken: dict[tuple[int, str], tuple[object, Any]] = {}
         self._sent: list[int] = []
         self._within: dict[int, OpenSpan] = {}
         self._lock = threading.Lock()
@@ -425,6 +510,31 @@ class Diary:
             self._sent_before[id(span)] = len(self._sent)
             self._parts[id(span)] = parts
             self._spans.append(span)
+            if span.origin == "langchain":
+                # A graph runs nodes beside each other; which of them is faster is another one in every run.
+                siblings = self._open.setdefault(id(span.parent), [])
+                self._beside[id(span)] = tuple(siblings)
+                siblings.append(span)
+        self._take(span, "input")
+
+    def end(self, span: OpenSpan) -> None:
+        """This span has ended."""
+        if span not in self:
+            return
+        self._take(span, "output")
+        with self._lock:
+            if span in (siblings := self._open.get(id(span.parent), [])):
+                siblings.remove(span)
+
+    def _take(self, span: OpenSpan, side: str) -> None:
+        """Keep what was handed in or out as it is now: the program may go on to change it."""
+        value = getattr(span, side)
+        self._taken[id(span), side] = value, plain(value)
+
+    def _as_taken(self, span: OpenSpan, side: str) -> Any:
+        value = getattr(span, side)
+        before, taken = self._taken.get((id(span), side), (None, None))
+        return taken if before is value else plain(value)
 
     def sent(self, number: int, span: OpenSpan | None) -> None:
         """The exchange of this number is sent, inside this span."""
@@ -486,11 +596,14 @@ class Diary:
         ]
         numbers = {id(span): number for number, span in enumerate(kept, 1)}
         asked = {id(span) for span in within.values()}
+
+        def said(span: OpenSpan) -> tuple[Any, Any]:
+            if span.kind == "model" and id(span) in asked:  # The wire tells what was said.
+                return None, None
+            return self._as_taken(span, "input"), self._as_taken(span, "output")
+
         return Told(
-            tuple(
-                _as_told(span, numbers, after[id(span)], clean, content=span.kind != "model" or id(span) not in asked)
-                for span in kept
-            ),
+            tuple(_as_told(span, numbers, after[id(span)], clean, said(span)) for span in kept),
             {number: numbers[id(at)] for number, span in within.items() if (at := _shown_at(span, numbers))},
         )
 
@@ -511,14 +624,17 @@ class Diary:
         for span in spans:  # A parent began before its children.
             around = id(span.parent) if span.parent is not None and id(span.parent) in subtree else 0
             count = bisect_left(moments[around], self._sent_before[id(span)])
-            after[id(span)] = newest[around][count - 1] if count else after.get(around, 0)
+            beside = set().union(*(subtree[id(each)] for each in self._beside.get(id(span), ())))
+            counted = (sent[at] for at in moments[around][:count] if sent[at] not in beside) if beside else ()
+            newest_here = max(counted, default=0) if beside else newest[around][count - 1] if count else 0
+            after[id(span)] = newest_here or after.get(around, 0)
         return after
 
 
 def _as_told(
-    span: OpenSpan, numbers: Mapping[int, int], after: int, clean: Callable[[object], Any], *, content: bool
+    span: OpenSpan, numbers: Mapping[int, int], after: int, clean: Callable[[object], Any], said: tuple[Any, Any]
 ) -> Span:
-    """The span as a value; a model's without what was said, where the wire tells that."""
+    """The span as a value, with what was handed in and out."""
     parent = _shown_at(span.parent, numbers)
     assert span.kind is not None
     attributes = {name: plain(value) for name, value in span.attributes.items() if name not in (_OBJECT, SERVES)}
@@ -529,8 +645,8 @@ def _as_told(
         parent=None if parent is None else numbers[id(parent)],
         origin=span.origin,
         after=after,
-        input=clean(plain(span.input)) if content else None,
-        output=clean(plain(span.output)) if content else None,
+        input=clean(said[0]),
+        output=clean(said[1]),
         error=None if span.error is None else str(clean(plain(span.error))),
         started=round(span.started, 4),
         seconds=None if span.ended is None else round(span.ended - span.started, 4),

@@ -84,7 +84,7 @@ def _with_unseen(calls: Sequence[ModelCall], tree: _Tree) -> list[ModelCall]:
         for span in tree.spans.values()
         if span.kind == "model"
         and span.output is not None
-        and span.attributes.get(RESPONSE_ID) not in known
+        and str(span.attributes.get(RESPONSE_ID)) not in known
         and span.number not in within
         and not any(around.kind == "model" for around in tree.around(span.parent))
     ]
@@ -95,9 +95,13 @@ def _with_unseen(calls: Sequence[ModelCall], tree: _Tree) -> list[ModelCall]:
 
 def _told(span: Span) -> ModelCall:
     said = span.attributes
-    counts = [said.get(f"gen_ai.usage.{side}_tokens") for side in ("input", "output")]
-    usage = Usage(*(int(count) for count in counts if count is not None)) if None not in counts else None
+    told = [said.get(f"gen_ai.usage.{side}_tokens") for side in ("input", "output")]
+    counts = [
+        int(count) for count in told if isinstance(count, int) or (isinstance(count, float) and count.is_integer())
+    ]
+    usage = Usage(*counts) if len(counts) == 2 else None
     answer = span.output if isinstance(span.output, Mapping) else {"text": span.output}
+    calls = asked if isinstance(asked := answer.get("tool_calls"), list) else ()
     return ModelCall(
         id=str(said.get(RESPONSE_ID) or f"span-{span.number}"),
         provider=str(said.get("gen_ai.provider.name") or said.get("gen_ai.system") or span.origin),
@@ -105,7 +109,8 @@ def _told(span: Span) -> ModelCall:
         response=ResponseText(answer.get("text") or ""),
         tool_calls=tuple(
             ToolCall(str(each.get("name")), each.get("arguments") or {}, id=str(each.get("id") or ""))
-            for each in answer.get("tool_calls") or ()
+            for each in calls
+            if isinstance(each, Mapping)
         ),
         usage=usage,
         finish_reason="",
@@ -137,6 +142,7 @@ def _with_tools(calls: Sequence[ModelCall], tree: _Tree) -> tuple[list[ModelCall
     waiting = _Waiting(calls)
     ids = {span.parent: span.attributes[TOOL_CALL_ID] for span in tree.spans.values() if _has_id(span)}
     joined: dict[tuple[int, int], Span] = {}
+    told: dict[str, tuple[int, int]] = {}
     own: list[Span] = []
     for span in sorted(tree.spans.values(), key=lambda span: (span.after, span.number)):
         if span.kind not in _ACTS or tree.is_part_of_an_act(span):
@@ -144,10 +150,18 @@ def _with_tools(calls: Sequence[ModelCall], tree: _Tree) -> tuple[list[ModelCall
         # A framework may tell of the call inside of what a decorator tells of.
         wanted = span.attributes.get(TOOL_CALL_ID, ids.get(span.number))
         place = waiting.take(span, wanted, next(iter(tree.agents(span.number)), None))
+        if place is None and wanted is not None:
+            # One that was stopped and is resumed, or tried once more, is the same call; how it came out at last counts.
+            place = told.get(str(wanted))
         if place is not None:
             joined[place] = span
+            told[calls[place[0]].tool_calls[place[1]].id] = place
         elif span.kind != "handoff" and STATUS not in span.attributes:  # One that was held back did not run.
             own.append(span)
+    for span in list(own):
+        if (place := waiting.take_from_elsewhere(span, tree)) is not None:
+            own.remove(span)
+            joined[place] = span
     return [
         replace(
             call,
@@ -192,6 +206,24 @@ class _Waiting:
                     found, best = place, strange
                 if not best:
                     break
+        return self._taken(found)
+
+    def take_from_elsewhere(self, span: Span, tree: _Tree) -> tuple[int, int] | None:
+        """The call that this span is, where it was asked for elsewhere, as when a queue brought it to a worker."""
+        places = self._by_name.get(span.name, ()) if span.kind == "tool" and span.parent is not None else ()
+        return self._taken(next((place for place in places if self._may_be(span, place, tree)), None))
+
+    def _may_be(self, span: Span, place: tuple[int, int], tree: _Tree) -> bool:
+        """Whether they have the same arguments and no span around both; `after` tells nothing of those."""
+        call = self._calls[place[0]]
+        if any(each.number == span.parent for each in tree.around(call.span)):
+            return False
+        if span.started is not None and call.started is not None and span.started < call.started:
+            return False
+        arguments = call.tool_calls[place[1]].arguments
+        return bool(arguments == span.input)
+
+    def _taken(self, found: tuple[int, int] | None) -> tuple[int, int] | None:
         if found is not None:
             each = self._calls[found[0]].tool_calls[found[1]]
             self._by_id[each.id].remove(found)

@@ -34,7 +34,7 @@ from pytest_agentops.errors import (
 )
 from pytest_agentops.exchange import Exchange
 from pytest_agentops.interaction import entry_of, exchange_of, mapping
-from pytest_agentops.trace import Finding, Render, Span, Trace
+from pytest_agentops.trace import Finding, Render, Span, Trace, spans_from
 
 if TYPE_CHECKING:
     from pytest_agentops.redaction import Hit
@@ -220,7 +220,7 @@ def _read(raw: bytes, fetch: Callable[[str], bytes] | None, parser: Parser | Non
         raise CassetteCut(_CUT)
     try:
         return _tape(added, data["interactions"], fetch)
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, RecursionError) as error:
         raise CassetteUnreadable(f"an interaction has not the form that vcrpy writes: {error!r}") from error
 
 
@@ -267,8 +267,15 @@ def _headed(head: Mapping[str, Any], exchanges: Sequence[Exchange]) -> Tape:
         recorded=_date(head.get("recorded")),
         teardown=head.get("teardown"),
         findings=tuple(Finding(**finding) for finding in head.get("findings", ())),
-        spans=tuple(Span(**span) for span in head.get("spans", ())),
+        spans=_spans(head.get("spans", ())),
     )
+
+
+def _spans(stored: Any) -> tuple[Span, ...]:
+    try:
+        return spans_from(stored)
+    except (TypeError, ValueError) as error:
+        raise CassetteUnreadable(f"its spans are damaged: {error}") from error
 
 
 def _date(value: object) -> datetime | None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import dataclasses
 import json
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
 from pytest_agentops.errors import (
     AgentopsError,
@@ -352,6 +352,54 @@ class Span:
     """How long it lasted, as recorded; None where it had not ended."""
     attributes: Mapping[str, Any] = field(default_factory=dict)
     """What else was told, under the names that OpenTelemetry gives it where it gives one."""
+
+
+def spans_from(stored: Iterable[Mapping[str, Any]]) -> tuple[Span, ...]:
+    """The spans that were written down as mappings.
+
+    Raises:
+        TypeError: one has a field that spans have not, or lacks one.
+        ValueError: one is none that a run can have told of.
+    """
+    spans = tuple(Span(**each) for each in stored)
+    numbers: set[int] = set()
+    for span in spans:
+        for name, holds in _OF_A_SPAN.items():
+            if not holds(value := getattr(span, name)):
+                raise ValueError(f"span {span.number!r:.50} has {value!r:.50} as {name}")
+        if span.number in numbers:
+            raise ValueError(f"there are two spans {span.number}")
+        if span.parent is not None and span.parent >= span.number:
+            raise ValueError(f"span {span.number} is inside span {span.parent}, which comes no earlier")
+        numbers.add(span.number)
+    return spans
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 0 <= value < 1 << 53
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_time(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and -1e9 < value < 1e9)
+
+
+_OF_A_SPAN: Mapping[str, Callable[[object], bool]] = {
+    "number": _is_count,
+    "kind": lambda value: value in get_args(SpanKind),
+    "name": _is_text,
+    "parent": lambda value: value is None or _is_count(value),
+    "origin": _is_text,
+    "after": _is_count,
+    "error": lambda value: value is None or _is_text(value),
+    "started": _is_time,
+    "seconds": _is_time,
+    "attributes": lambda value: isinstance(value, Mapping),
+}
+"""What holds of each field of a span."""
 
 
 @dataclass(frozen=True)
@@ -841,7 +889,7 @@ class Trace(Reading):
                 exchanges=data["exchanges"],
                 seconds=data["seconds"],
                 program_calls=tuple(ToolCall(**call) for call in data.get("program_calls", ())),
-                spans=tuple(Span(**span) for span in data.get("spans", ())),
+                spans=spans_from(data.get("spans", ())),
             )
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise AgentopsError(f"this is not the JSON of a trace: {type(error).__name__}: {error}") from error

@@ -6,6 +6,7 @@ import json
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -26,7 +27,7 @@ from pytest_agentops.cli import main
 from pytest_agentops.errors import AgentopsError
 from pytest_agentops.formats.otlp import _encoded, otlp, send
 from pytest_agentops.testing import Asks, Says, ScriptedModel, ToolRequest
-from pytest_agentops.trace import Trace, Usage
+from pytest_agentops.trace import Span, Trace, Usage
 
 CASSETTES = Path(__file__).resolve().parent.parent / "examples" / "frameworks" / "cassettes"
 
@@ -283,9 +284,13 @@ def collector() -> Iterator[tuple[str, list[tuple[str, str, bytes, str | None]]]
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             got.append((self.path, self.headers["content-type"], body, self.headers.get("x-key")))
+            if self.headers.get("x-key") == "no HTTP":
+                self.wfile.write(b"nonsense\r\n\r\n")
+                return
             self.send_response(200 if self.headers.get("x-key") != "wrong" else 401)
             self.end_headers()
-            self.wfile.write(b"no such key" if self.headers.get("x-key") == "wrong" else b"{}")
+            partly = b'{"partialSuccess": {"rejectedSpans": "3", "errorMessage": "too many"}}'
+            self.wfile.write({"wrong": b"no such key", "partly": partly}.get(self.headers.get("x-key") or "", b"{}"))
 
         def log_message(self, *_args: object) -> None: ...
 
@@ -295,6 +300,19 @@ def collector() -> Iterator[tuple[str, list[tuple[str, str, bytes, str | None]]]
         yield f"http://127.0.0.1:{server.server_port}", got
         server.shutdown()
         thread.join()
+
+
+def test_odd_values_of_attributes_are_written_as_text(recorded: Trace) -> None:
+    odd = {"a": float("inf"), "b": float("nan"), "c": 1 << 63, "d": -(1 << 63), "e": [None, {"f": 1}]}
+    document = otlp(replace(recorded, spans=(Span(1, "task", "odd", parent=99, attributes=odd),)), "x")
+
+    spans = as_protobuf(document).resource_spans[0].scope_spans[0].spans
+    told = {each.key: each.value for span in spans if span.name == "odd" for each in span.attributes}
+    assert (told["a"].string_value, told["b"].string_value) == ("inf", "nan")
+    assert (told["c"].string_value, told["d"].int_value) == (str(1 << 63), -(1 << 63))
+    assert [each.string_value for each in told["e"].array_value.values] == ["", '{"f": 1}']
+    assert "Infinity" not in json.dumps(document)
+    assert "NaN" not in json.dumps(document)
 
 
 def test_a_collector_gets_what_is_printed(collector, capsys) -> None:
@@ -328,6 +346,10 @@ def test_a_collector_that_refuses_or_is_not_there_is_told_of(collector, recorded
         send(otlp(recorded, "x"), url, {"x-key": "wrong"})
     with pytest.raises(AgentopsError, match=r"no collector answers at http://127.0.0.1:1/v1/traces: .*refused"):
         send(otlp(recorded, "x"), "http://127.0.0.1:1")
+    with pytest.raises(AgentopsError, match="refused 3 of the spans: too many"):
+        send(otlp(recorded, "x"), url, {"x-key": "partly"})
+    with pytest.raises(AgentopsError, match=r"no collector answers at .*: nonsense"):
+        send(otlp(recorded, "x"), url, {"x-key": "no HTTP"})
     with pytest.raises(AgentopsError, match="'localhost:4318' is no address of a collector"):
         send(otlp(recorded, "x"), "localhost:4318")
     assert main(["traces", "export", "x.yaml", "--header", "nonsense"]) == 2

@@ -32,9 +32,10 @@ uvicorn = pytest.importorskip("uvicorn", reason="uvicorn is not installed")
 from mcp import Client, StdioServerParameters  # noqa: E402 - only where it can be imported.
 
 SERVER = """
-    import pathlib, sys
+    import asyncio, os, pathlib, sys
     from mcp.server import MCPServer
     from mcp.server.mcpserver import Context
+    from mcp.types import SamplingMessage, TextContent
 
     pathlib.Path(sys.argv[1]).write_text("started")
     server = MCPServer("shop")
@@ -52,6 +53,21 @@ SERVER = """
         for number in range(upto):
             await ctx.report_progress(number + 1, upto)
         return upto
+
+    @server.tool()
+    async def late(pieces: int) -> int:
+        await asyncio.sleep(pieces / 10)
+        return pieces
+
+    @server.tool()
+    def crash() -> None:
+        os._exit(3)
+
+    @server.tool()
+    async def guess(item: str, ctx: Context) -> str:
+        said = SamplingMessage(role="user", content=TextContent(type="text", text=item))
+        answer = await ctx.session.create_message(messages=[said], max_tokens=9)
+        return f"about {answer.content.text}"
 
     if __name__ == "__main__":
         server.run("stdio")
@@ -107,7 +123,7 @@ def test_a_server_in_a_child_is_not_started_for_a_replay(tmp_path, shop):
 
     live, replayed, trace = both(tmp_path, run)
 
-    assert live == (["price", "count", "owl: 3 euros", "kettle: 6 euros"], True)
+    assert live == (["price", "count", "late", "crash", "guess", "owl: 3 euros", "kettle: 6 euros"], True)
     assert replayed == (live[0], False)
     assert [(call.name, call.arguments, call.result, call.status) for call in trace.tool_calls] == [
         ("price", {"item": "owl"}, "owl: 3 euros", "ok"),
@@ -153,6 +169,64 @@ def test_who_asks_the_server_something_else_is_told_and_does_not_wait(tmp_path, 
         session.check()
     assert "params" in str(miss.value)
     assert "kettle" in str(miss.value)
+
+
+def test_what_there_is_may_be_asked_more_often_on_replay_and_less_often(tmp_path, shop):
+    """The SDK asks for the tools with the first result; where results come at once, with each of them."""
+
+    async def run(*lists: int) -> list[str]:
+        async with Client(shop) as client:
+            results = await asyncio.gather(*(client.call_tool("late", {"pieces": pieces}) for pieces in (0, 1, 2)))
+            for _ in lists:
+                await client.session.list_tools()
+            return [said(result) for result in results]
+
+    live, replayed, _ = both(tmp_path, lambda: asyncio.run(run()))
+    assert live == replayed == ["0", "1", "2"]
+
+    both(tmp_path, lambda: asyncio.run(run(1, 2)))
+    session = Session(tmp_path / "c.yaml", mode="none", name="test")
+    with session.open():
+        asyncio.run(run())
+    session.check(teardown=True)
+
+
+def test_a_server_that_ends_in_the_middle_of_a_call_ends_there_on_replay_too(tmp_path, shop):
+    async def run() -> tuple[str, str]:
+        async with Client(shop) as client:
+            before = said(await client.call_tool("price", {"item": "owl"}))
+            try:
+                return before, said(await asyncio.wait_for(client.call_tool("crash", {}), 20))
+            except Exception as error:
+                return before, f"{type(error).__name__}: {error}"
+
+    live, replayed, trace = both(tmp_path, lambda: asyncio.run(run()))
+
+    assert live == replayed == ("owl: 3 euros", "MCPError: Connection closed")
+    assert [(call.name, call.status, call.result) for call in trace.tool_calls] == [
+        ("price", "ok", "owl: 3 euros"), ("crash", "error", "no answer came"),
+    ]  # fmt: skip
+
+
+def test_a_server_that_asks_back_has_its_answer_before_it_goes_on(tmp_path, shop):
+    from mcp import ClientSession
+    from mcp.client.stdio import stdio_client
+    from mcp.types import CreateMessageResult, TextContent
+
+    async def sampled(_context: Any, asked: Any) -> CreateMessageResult:
+        await asyncio.sleep(0.05)  # Time enough for a result that does not wait to end the session.
+        text = f"9 euros for the {asked.messages[0].content.text}"
+        return CreateMessageResult(role="assistant", model="m", content=TextContent(type="text", text=text))
+
+    async def run() -> str:
+        async with stdio_client(shop) as streams, ClientSession(*streams, sampling_callback=sampled) as session:
+            await session.initialize()
+            return said(await session.call_tool("guess", {"item": "owl"}))
+
+    live, replayed, trace = both(tmp_path, lambda: asyncio.run(run()))
+
+    assert live == replayed == "about 9 euros for the owl"
+    assert trace.trajectory == ["guess"]
 
 
 def test_a_server_that_cannot_be_started_fails_alike(tmp_path):

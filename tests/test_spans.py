@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass, replace
+from enum import IntEnum, StrEnum
 
 import httpx2
 import pytest
@@ -185,6 +189,144 @@ def test_the_methods_of_a_class_are_the_work_of_one_agent():
     assert Support().mood == "calm"
 
 
+def test_a_method_that_is_a_tool_is_one_whichever_of_its_objects_methods_calls_it():
+    @agent
+    class Support:
+        def run(self, order: int) -> str:
+            return self.look_up(order)
+
+        @tool
+        def look_up(self, order: int) -> str:
+            return self.shown(order)
+
+        def shown(self, order: int) -> str:
+            return f"order {order}"
+
+    class Clerk:
+        @agent
+        def ask(self) -> str:
+            return self.look_up(7)
+
+        @tool
+        def look_up(self, order: int) -> str:
+            return f"order {order}"
+
+    trace = traced(lambda: (Support().run(42), Clerk().ask()))
+
+    assert shown(trace) == [
+        ("agent", "Support", None), ("tool", "look_up", 1), ("agent", "ask", None), ("tool", "look_up", 3),
+    ]  # fmt: skip
+    assert [(call.agent, call.arguments) for call in trace.tool_calls] == [
+        ("Support", {"order": 42}), ("ask", {"order": 7}),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("records", [True, False])
+def test_a_decorated_generator_hears_what_is_sent_and_thrown_into_it(records):
+    """Recording or not: a context manager made of one may want to handle an error of its block."""
+    heard: list[object] = []
+
+    @contextmanager
+    @task
+    def calm():
+        try:
+            yield
+        except ValueError as error:
+            heard.append(str(error))
+
+    @asynccontextmanager
+    @task
+    async def quiet():
+        try:
+            yield
+        except ValueError as error:
+            heard.append(str(error))
+
+    @task
+    async def echo():
+        heard.append((yield "say"))
+
+    async def run_async():
+        async with quiet():
+            raise ValueError("async")
+        speaker = echo()
+        await anext(speaker)
+        with pytest.raises(StopAsyncIteration):
+            await speaker.asend("sent")
+
+    def run():
+        with calm():
+            raise ValueError("plain")
+        asyncio.run(run_async())
+
+    if records:
+        assert [(each.name, each.error) for each in traced(run).spans] == [
+            ("calm", None), ("quiet", None), ("echo", None),
+        ]  # fmt: skip
+    else:
+        run()
+    assert heard == ["plain", "async", "sent"]
+
+
+def test_a_span_may_be_left_in_another_context_than_it_was_entered_in():
+    """So does a web server with a generator that it streams: each piece is made in a copy of its context."""
+
+    def pieces():
+        with span("stream"):
+            yield 1
+            yield 2
+
+    def run():
+        stream = pieces()
+        for _ in range(3):
+            copy_context().run(next, stream, None)
+
+    (streamed,) = traced(run).spans
+    assert (streamed.error, streamed.seconds is None) == (None, False)
+
+
+def test_what_was_handed_in_is_kept_as_it_was_when_the_call_began():
+    @tool
+    def pay(order: dict) -> dict:
+        order["paid"] = True
+        return order
+
+    def run():
+        pay({"id": 1})["thrown away"] = True
+
+    (paid,) = traced(run).tool_calls
+    assert (paid.arguments, paid.result) == ({"order": {"id": 1}}, {"id": 1, "paid": True})
+
+
+def test_an_exception_that_cannot_say_what_it_is_goes_through():
+    class Dumb(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    @tool
+    def fail() -> None:
+        raise Dumb
+
+    def run():
+        with pytest.raises(Dumb):
+            fail()
+
+    assert traced(run).spans[0].error == "Dumb"
+
+
+def test_a_callable_object_that_has_no_hash_may_be_a_tool():
+    @dataclass
+    class Adds:
+        by: int
+
+        def __call__(self, number: int) -> int:
+            return number + self.by
+
+    add = tool(name="add")(Adds(1))
+
+    assert traced(lambda: add(2)).tool_calls[0].result == 3
+
+
 def test_a_callable_object_may_be_a_tool_and_another_one_may_not():
     @tool
     class Add:
@@ -286,6 +428,43 @@ class Refusing:
         raise RuntimeError
 
 
+class Bottomless(dict):
+    def items(self):
+        raise RuntimeError
+
+
+class Nameless:
+    @property
+    def __class__(self):
+        raise RuntimeError
+
+
+@dataclass
+class Unreadable:
+    number: int
+
+    def __getattribute__(self, name):
+        if name == "number":
+            raise RuntimeError
+        return super().__getattribute__(name)
+
+
+class Ratio(float):
+    pass
+
+
+class Level(IntEnum):
+    HIGH = 3
+
+
+class Mood(StrEnum):
+    CALM = "calm"
+
+
+class Bare:
+    pass
+
+
 @pytest.mark.parametrize(
     ("value", "kept"),
     [
@@ -295,14 +474,42 @@ class Refusing:
         ("\ud800", "\\ud800"),
         ("x" * 20_001, "x" * 20_000 + "… (20,001 characters)"),
         ([[[[[[[1]]]]]]], [[[[[["[1]"]]]]]]),
+        ({"owls", "kettles", "hats"}, ["hats", "kettles", "owls"]),
+        (Bare(), f"<{__name__}.Bare object>"),
+        (16**1000, f"0x1{'0' * 1000}"),
+        ({Refusing(): Refusing()}, {f"<{__name__}.Refusing object>": f"<{__name__}.Refusing object>"}),
+        ([Bottomless(a=1)], ["{'a': 1}"]),
+        ([Nameless()], [f"<{__name__}.Nameless object>"]),
+        ([Unreadable(1)], [f"<{__name__}.Unreadable object>"]),
     ],
 )
 def test_what_json_does_not_know_is_kept_as_text(value, kept):
     assert plain(value) == kept
 
 
+@pytest.mark.parametrize("value", [Ratio(0.5), Level.HIGH, Mood.CALM])
+def test_a_number_or_text_of_a_kind_of_its_own_is_kept_as_one_that_yaml_can_write(value):
+    assert plain(value) == value
+    assert type(plain(value)) in (float, int, str)
+
+
+def test_of_a_value_that_branches_without_end_a_part_is_kept():
+    branching: list[object] = []
+    branching += [branching] * 100
+
+    assert len(plain(branching)) == 100
+
+
 def test_an_object_that_cannot_be_shown_is_kept_as_what_it_is():
     assert plain(Refusing()).startswith("<")
+
+
+def test_a_text_is_not_cut_through_a_secret():
+    key = "sk-proj-" + "a1B2" * 12
+    trace = traced(lambda: search(f"{'x' * 19_900} token={'y' * 50} key={key} and more"))
+
+    assert "sk-proj" not in trace.to_json()
+    assert trace.spans[0].input["query"].endswith(f"token={'y' * 50} key=… (20,027 characters)")
 
 
 def test_a_secret_in_an_argument_is_not_kept():
@@ -344,6 +551,35 @@ def test_a_tool_that_a_model_asked_for_is_one_call_with_its_real_time():
     assert trace.program_calls == ()
     assert [call.agent for call in trace.model_calls] == ["shop", "shop"]
     assert trace.response == "here"
+
+
+def test_a_tool_that_a_worker_takes_from_a_queue_is_the_call_that_was_asked_for():
+    """The worker had begun before, and of what its neighbours ask its own spans know nothing."""
+    asked: queue.Queue[str | None] = queue.Queue()
+    found: queue.Queue[list[str]] = queue.Queue()
+
+    @agent
+    def work():
+        while (query := asked.get()) is not None:
+            found.put(search(query, limit=1))
+
+    def run():
+        worker = threading.Thread(target=work)
+        worker.start()
+        said = [{"role": "user", "content": "Where are the owls?"}]
+        said.append(answer := ask(model, *said))
+        asked.put("owls")
+        said.append({"role": "tool", "tool_call_id": answer["tool_calls"][0]["id"], "content": str(found.get())})
+        ask(model, *said)
+        asked.put(None)
+        worker.join()
+
+    with ScriptedModel(Asks(ToolRequest("search", {"query": "owls", "limit": 1})), Says("here")) as model:
+        trace = traced(run)
+
+    assert trace.program_calls == ()
+    (call,) = trace.tool_calls
+    assert (call.name, call.status, call.span, call.seconds is None) == ("search", "ok", 2, False)
 
 
 def test_the_last_answer_of_an_agent_that_works_for_another_one_is_not_the_answer():
@@ -411,6 +647,83 @@ def test_parallel_agents_tell_the_same_in_whichever_order_they_run():
     for trace in (one, other):
         asked = [(call.arguments["query"], str(trace.steps[call.step - 1].response)) for call in trace.program_calls]
         assert asked == [(query, f"re: {query}") for query, _ in asked]
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_nodes_that_a_graph_runs_beside_each_other_stand_alike_whichever_is_faster(early):
+    diary = spans.Diary()
+    graph = spans.OpenSpan("agent", "graph", "langchain")
+    asking, looking = (spans.OpenSpan("task", name, "langchain", graph) for name in ("ask", "look"))
+
+    diary.begin(graph, ())
+    diary.begin(asking, ())
+    if early:
+        diary.sent(1, asking)
+    diary.begin(looking, ())
+    if not early:
+        diary.sent(1, asking)
+
+    told = diary.told(lambda value: value).spans
+    assert [(each.name, each.after) for each in told] == [("graph", 0), ("look", 0), ("ask", 0)]
+
+
+def test_a_framework_that_is_not_what_was_expected_costs_its_structure_and_not_the_test(monkeypatch):
+    smolagents = pytest.importorskip("smolagents")
+    monkeypatch.delattr(smolagents.Tool, "__call__")
+
+    (finding,) = traced(lambda: search("owls")).findings
+
+    assert finding.message == "this release of smolagents cannot be listened to: '__call__'"
+
+
+def test_what_a_program_adds_to_the_tracing_of_the_openai_agents_sdk_outlives_the_recording(monkeypatch):
+    """An agent's module may be imported, and say who gets its traces, in the middle of the first test that uses it."""
+    pytest.importorskip("agents")
+    from agents import tracing
+    from agents.tracing import setup
+    from agents.tracing.provider import DefaultTraceProvider
+
+    class Counts(tracing.TracingProcessor):
+        started = 0
+
+        def on_span_start(self, _span):
+            self.started += 1
+
+        def on_trace_start(self, _trace): ...
+        def on_trace_end(self, _trace): ...
+        def on_span_end(self, _span): ...
+        def shutdown(self): ...
+        def force_flush(self): ...
+
+    def run():
+        with tracing.trace("run"), tracing.custom_span("work"):
+            pass
+
+    monkeypatch.setattr(setup, "GLOBAL_TRACE_PROVIDER", DefaultTraceProvider())
+    counts = Counts()
+    traced(lambda: (tracing.add_trace_processor(counts), run()))
+    assert counts.started == 1
+    run()
+    assert counts.started == 2
+    traced(run)
+    assert counts.started == 3
+
+    traced(lambda: tracing.set_tracing_disabled(True))
+    run()
+    assert counts.started == 3
+
+    own = DefaultTraceProvider()
+    traced(lambda: tracing.set_trace_provider(own))
+    assert setup.GLOBAL_TRACE_PROVIDER is own
+
+
+def test_a_release_of_the_openai_agents_sdk_without_approvals_is_listened_to(monkeypatch):
+    pytest.importorskip("agents")
+    from agents.run_state import RunState
+
+    monkeypatch.delattr(RunState, "approve")
+
+    assert traced(lambda: search("owls")).findings == ()
 
 
 # --- weaving, on values ----------------------------------------------------------------------------------------------
@@ -485,6 +798,40 @@ def test_what_the_wire_brought_back_counts_more_than_what_the_function_gave():
     told = woven([asks(1, wire)], [Span(1, "tool", "search", output={"raw": 1}, seconds=0.5, after=1)])
 
     assert (told.model_calls[0].tool_calls[0].result, told.model_calls[0].tool_calls[0].seconds) == ("as sent", 0.5)
+
+
+def test_a_tool_that_was_stopped_and_runs_once_more_is_still_one_call():
+    stopped = Span(1, "tool", "refund", seconds=0.1, after=1, attributes={TOOL_CALL_ID: "a", STATUS: "pending"})
+    resumed = Span(2, "tool", "refund", seconds=0.2, output="paid", after=1, attributes={TOOL_CALL_ID: "a"})
+    told = woven([asks(1, ToolCall("refund", {}, id="a"))], [stopped, resumed])
+
+    assert [(call.status, call.result, call.span) for call in told.model_calls[0].tool_calls] == [("ok", "paid", 2)]
+    assert told.program_calls == ()
+
+
+def test_a_tool_of_langgraph_that_waits_for_a_person_is_pending_and_then_one_call():
+    langchain_openai = pytest.importorskip("langchain_openai")
+    from langchain.agents import create_agent
+    from langchain_core.tools import tool as langchain_tool
+    from langgraph.checkpoint.memory import MemorySaver
+    from langgraph.types import Command, interrupt
+
+    @langchain_tool
+    def refund(order: int) -> str:
+        """Pay it back"""
+        return f"{order}: {interrupt('May I?')}"
+
+    seen = []
+    with ScriptedModel(Asks(ToolRequest("refund", {"order": 4})), Says("Paid.")) as server:
+        model = langchain_openai.ChatOpenAI(model="tiny", base_url=server.base_url, api_key="scripted")
+        desk = create_agent(model, [refund], checkpointer=MemorySaver(), name="desk")
+        config = {"configurable": {"thread_id": "1"}}
+        with watching(Recording("test")) as recording:
+            for said in ({"messages": [("user", "Hi")]}, Command(resume="yes")):
+                desk.invoke(said, config)
+                seen.append([(call.status, call.result) for call in recording.freeze().tool_calls])
+
+    assert seen == [[("pending", None)], [("ok", "4: yes")]]
 
 
 @pytest.mark.parametrize("status", ["denied", "pending"])

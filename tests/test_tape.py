@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx2
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,7 +30,7 @@ from pytest_agentops.errors import (
 from pytest_agentops.exchange import Exchange, Failure, Request, Response, Timing, parse_json
 from pytest_agentops.tape import Tape, bodies_folder, dumps, load, loads, save
 from pytest_agentops.testing import PytestRun, Reply, Says, ScriptedModel, ScriptedRequest, TinyProject
-from pytest_agentops.trace import Finding, Render, Trace
+from pytest_agentops.trace import Finding, Render, Span, Trace
 
 Start = Callable[..., ScriptedModel]
 
@@ -111,6 +112,34 @@ def test_a_file_that_cannot_serve_says_why(
         load(path)
     assert type(raised.value) is error
     assert str(raised.value).startswith(f"{path}: {message}")
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        ({"number": "1"}, "span '1' has '1' as number"),
+        ({"number": 2}, "there are two spans 2"),
+        ({"kind": "spell"}, "span 1 has 'spell' as kind"),
+        ({"name": None}, "span 1 has None as name"),
+        ({"parent": 1}, "span 1 is inside span 1, which comes no earlier"),
+        ({"parent": 2}, "span 1 is inside span 2, which comes no earlier"),
+        ({"parent": [1]}, r"span 1 has \[1\] as parent"),
+        ({"after": -1}, "span 1 has -1 as after"),
+        ({"started": float("nan")}, "span 1 has nan as started"),
+        ({"seconds": "long"}, "span 1 has 'long' as seconds"),
+        ({"attributes": ["a"]}, r"span 1 has \['a'\] as attributes"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_a_cassette_with_spans_that_no_run_can_have_told_is_unreadable(tmp_path: Path, damage: dict, why: str) -> None:
+    spans = (Span(1, "model", "m", seconds=0.1), Span(2, "model", "m", parent=1, seconds=0.1))
+    stored = yaml.safe_load(dumps(Tape((chat(1, "hi"),), "passed", spans=spans)))
+    stored["agentops"]["spans"][0] |= damage
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump(stored))
+
+    with pytest.raises(CassetteUnreadable, match=rf"c\.yaml: its spans are damaged: .*{why}"):
+        load(path)
 
 
 def test_the_markers_of_a_merge_inside_a_body_are_text() -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import http.client
 import json
+import math
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -59,14 +61,26 @@ def send(document: Mapping[str, Any], endpoint: str, headers: Mapping[str, str] 
     kind, body = _encoded(document)
     request = urllib.request.Request(url, body, {"content-type": kind, **(headers or {})})
     try:
-        with urllib.request.urlopen(request, timeout=30):
-            return
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            refused = _refused(answer.read(100_000))
     except urllib.error.HTTPError as error:
         said = error.read(500).decode("utf-8", "replace").strip()
         raise AgentopsError(f"{url} refused the trace: {error.code} {error.reason} {said}".rstrip()) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise AgentopsError(f"no collector answers at {url}: {reason}") from None
+    if refused:
+        raise AgentopsError(f"{url} refused {refused}")
+
+
+def _refused(answer: bytes) -> str:
+    """What a collector that took the rest did not take; it says so in its answer, if it says anything there."""
+    try:
+        partly = json.loads(answer)["partialSuccess"]
+        count = int(partly.get("rejectedSpans") or 0)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return ""
+    return f"{count} of the spans: {partly.get('errorMessage') or 'it does not say why'}" if count else ""
 
 
 def _encoded(document: Mapping[str, Any]) -> tuple[str, bytes]:
@@ -150,9 +164,9 @@ class _Writer:
                 )
 
     def _around(self, number: int | None) -> str:
-        while number is not None and self._spans[number].kind == "model":
-            number = self._spans[number].parent
-        return "root" if number is None else f"span {number}"
+        while (span := self._spans.get(number or 0)) is not None and span.kind == "model":
+            number = span.parent
+        return "root" if span is None else f"span {number}"
 
     def _called(self) -> Iterator[_Written]:
         for index, call in enumerate(self._trace.model_calls):
@@ -296,10 +310,10 @@ def _any_value(value: Any) -> dict[str, Any]:
     match value:
         case bool():
             return {"boolValue": value}
-        case int():
+        case int() if -(1 << 63) <= value < 1 << 63:
             return {"intValue": str(value)}
-        case float():
+        case float() if math.isfinite(value):
             return {"doubleValue": value}
         case Sequence() if not isinstance(value, str):
             return {"arrayValue": {"values": [_any_value(each) for each in value]}}
-    return {"stringValue": _text(value) or ""}
+    return {"stringValue": (str(value) if isinstance(value, float) else _text(value)) or ""}

@@ -52,7 +52,7 @@ def watched(keeper: Callable[[], Keeper | None], trouble: Callable[[str], None])
             try:
                 framework: Framework = importlib.import_module(f"{__name__}.{room}")
                 here = stack.enter_context(framework.watched(keeper))
-            except (ImportError, AttributeError, TypeError) as error:
+            except (ImportError, AttributeError, KeyError, TypeError) as error:
                 trouble(f"this release of {room} cannot be listened to: {error}")
                 return
             if here is not None:

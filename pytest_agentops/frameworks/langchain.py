@@ -17,7 +17,7 @@ from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tracers import context as tracers
 
 from pytest_agentops.spans import Keeper, OpenSpan
-from pytest_agentops.structure import RESPONSE_ID, TOOL_CALL_ID
+from pytest_agentops.structure import RESPONSE_ID, STATUS, TOOL_CALL_ID
 from pytest_agentops.trace import SpanKind
 
 
@@ -153,9 +153,13 @@ class _Handler(BaseCallbackHandler):
 
     def _fail(self, error: BaseException, run: dict[str, Any]) -> None:
         # LangGraph hands control from node to node, and to a person, with exceptions that are no failures.
-        opened = self._end(run)
-        if opened is not None and type(error).__name__ not in ("GraphInterrupt", "ParentCommand", "GraphBubbleUp"):
+        opened, kind = self._end(run), type(error).__name__
+        if opened is None:
+            return
+        if kind not in ("GraphInterrupt", "ParentCommand", "GraphBubbleUp"):
             opened.failed(error)
+        elif kind == "GraphInterrupt" and opened.kind == "tool":
+            opened.attributes[STATUS] = "pending"
 
 
 def _name_an_agent(model: OpenSpan) -> None:

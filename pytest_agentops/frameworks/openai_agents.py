@@ -31,9 +31,10 @@ def watched(keeper: Callable[[], Keeper | None]) -> Iterator[Callable[[], OpenSp
     listener = _Listener(keeper)
     before = setup.GLOBAL_TRACE_PROVIDER
     with ExitStack() as patches:
-        patches.callback(setattr, setup, "GLOBAL_TRACE_PROVIDER", before)
+        ours = _Provider(listener, before)
+        patches.callback(_put_back, ours, before)
         # Assigned and not set: setting one makes the SDK shut it down when Python ends.
-        setup.GLOBAL_TRACE_PROVIDER = _Provider(listener, before)
+        setup.GLOBAL_TRACE_PROVIDER = ours
         for module, kind, method, heard in (
             ("agents.items", "ToolApprovalItem", "__post_init__", listener.asked),
             ("agents.run_state", "RunState", "approve", listener.allowed),
@@ -44,8 +45,19 @@ def watched(keeper: Callable[[], Keeper | None]) -> Iterator[Callable[[], OpenSp
         yield listener.here
 
 
+def _put_back(ours: _Provider, before: Any) -> None:
+    """Give the place back, and what the program asked of us meanwhile to whom it would have asked."""
+    if setup.GLOBAL_TRACE_PROVIDER is not ours:
+        return  # The program has set one of its own.
+    setup.GLOBAL_TRACE_PROVIDER = before
+    for change in ours.changes:
+        change(setup.get_trace_provider())
+
+
 def _hear(patches: ExitStack, kind: str, method: str, heard: Callable[..., None], module: str) -> None:
-    holder = getattr(sys.modules[module], kind)
+    holder = getattr(sys.modules[module], kind, None)
+    if method not in vars(holder or object):
+        return  # Another release: what waits for a person is not told; it is the program that imports this here.
     original = holder.__dict__[method]
 
     @wraps(original)
@@ -65,15 +77,23 @@ class _Provider(DefaultTraceProvider):
         super().__init__()
         super().set_disabled(False)
         self._listener = listener
+        self.changes: list[Callable[[Any], object]] = []
+        """What the program changed, which is to last longer than this provider does."""
         others = getattr(getattr(before, "_multi_processor", None), "_processors", ())
         silent = getattr(before, "_disabled", False)
-        self.set_processors([] if silent else [each for each in others if not _uploads(each)])
+        super().set_processors([listener, *(() if silent else (each for each in others if not _uploads(each)))])
+
+    def register_processor(self, processor: Any) -> None:
+        self.changes.append(lambda provider: provider.register_processor(processor))
+        super().register_processor(processor)
 
     def set_processors(self, processors: list[Any]) -> None:
+        self.changes.append(lambda provider: provider.set_processors(processors))
         super().set_processors([self._listener, *processors])
 
     def set_disabled(self, disabled: bool) -> None:
-        """Nothing: the program may turn off what leaves it, not what its tests see."""
+        """Nothing yet: the program may turn off what leaves it, not what its tests see."""
+        self.changes.append(lambda provider: provider.set_disabled(disabled))
 
     def create_trace(self, *args: Any, **kwargs: Any) -> Any:
         return super().create_trace(*args, **{**kwargs, "disabled": False})

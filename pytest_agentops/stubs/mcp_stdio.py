@@ -107,7 +107,12 @@ class _Overheard:
             await send(data)
 
         async def heard_receive(max_bytes: int = 65536) -> bytes:
-            data: bytes = await receive(max_bytes)
+            try:
+                data: bytes = await receive(max_bytes)
+            except BaseException as error:
+                if type(error).__name__ in ("EndOfStream", "BrokenResourceError"):
+                    self._end(answered=False)
+                raise
             for message in self._heard.read(data):
                 self._answer(message)
             return data
@@ -136,9 +141,12 @@ class _Overheard:
         elif (reader := next(iter(self._waiting.values()), self._unasked)) is not None:
             reader.add(_event(message))
 
-    def _end(self) -> None:
-        for reader in (*self._waiting.values(), *filter(None, (self._unasked,))):
-            reader.finish(complete=True)
+    def _end(self, *, answered: bool = True) -> None:
+        """Nothing more comes; not `answered` where the server ended, and left waiting who had asked it something."""
+        for reader in self._waiting.values():
+            reader.finish(complete=answered)
+        if self._unasked is not None:
+            self._unasked.finish(complete=True)
         self._waiting, self._unasked = {}, None
 
 
@@ -153,12 +161,17 @@ class _Replayed:
         self.returncode: int | None = None
         self._recording, self._url, self._heard = recording, url, _Lines()
         self._write, self._read = anyio.create_memory_object_stream[bytes](math.inf)
+        self._held: dict[Any, tuple[Iterator[Mapping[str, Any]], bool]] = {}
         self.stdin, self.stdout = _Stdin(self), _Stdout(self._read)
         self._say(started)
 
     def hear(self, data: bytes) -> None:
+        from anyio import BrokenResourceError
+
         from pytest_agentops.errors import CassetteError
 
+        if self.returncode is not None:
+            raise BrokenResourceError
         for message in self._heard.read(data):
             try:
                 sent = self._recording.send(_posted(self._url, message))
@@ -170,12 +183,23 @@ class _Replayed:
             else:
                 assert isinstance(sent, Exchange)
                 self._say(sent)
+            if "method" not in message and (held := self._held.pop(message.get("id"), None)) is not None:
+                self._pass_on(*held)
 
     def _say(self, exchange: Exchange) -> None:
         from pytest_agentops.rpc import messages
 
-        for message in messages(exchange):
+        self._pass_on(messages(exchange), exchange.response is None or exchange.response.complete)
+
+    def _pass_on(self, waiting: Iterator[Mapping[str, Any]], complete: bool) -> None:
+        """Say what waits, up to a question to the client: the rest comes once that is answered, as it did live."""
+        for message in waiting:
             self._put(message)
+            if "method" in message and message.get("id") is not None:
+                self._held[message["id"]] = waiting, complete
+                return
+        if not complete:
+            self.end()  # So did the server, in the middle of its answer.
 
     def _put(self, message: Mapping[str, Any]) -> None:
         self._write.send_nowait(json.dumps(message, ensure_ascii=False).encode() + b"\n")
