@@ -67,12 +67,13 @@ SERVICES = (
     "/v1/files", "/v1/vector_stores", "/v1/conversations", "/v1/messages/count_tokens", ":countTokens",
     "/v1beta/fileSearchStores",
 )  # fmt: skip
-"""Where providers keep files and count tokens: no model answers there, and nothing is odd about it."""
+"""Where providers keep files and count tokens: no model answers there, nor at an MCP server, and nothing is odd about
+it."""
 
 
 def is_service(interaction: Interaction) -> bool:
-    path = path_of(interaction)
-    return "huggingface" not in interaction["request"]["uri"] and any(each in path for each in SERVICES)
+    path, url = path_of(interaction), interaction["request"]["uri"]
+    return "//mcp." in url or ("huggingface" not in url and any(each in path for each in SERVICES))
 
 
 OTHERS = (is_anthropic, is_gemini, is_bedrock, is_cohere)
