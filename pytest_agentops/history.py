@@ -10,6 +10,7 @@ import posixpath
 import re
 import secrets
 import threading
+import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -89,6 +90,8 @@ class History:
         found: git.Repo | None = getattr(self._local, "repo", None)
         if found is None:
             found = self._local.repo = _opened(self._start)
+            # The garbage collector finalizes the parts of a cycle in any order, the child process before who ends it.
+            weakref.finalize(found, found.git.clear_cache)
         return found
 
     @cached_property
