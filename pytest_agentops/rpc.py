@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pytest_agentops.exchange import Exchange, Request, parse_json, server_events
 from pytest_agentops.trace import Span
@@ -64,7 +65,7 @@ def said(request: Request) -> Said | None:
 
 def speaks(request: Request, exchanges: Sequence[Exchange]) -> bool:
     """Whether it belongs to MCP or A2A: it says something, or listens or ends where something was said."""
-    if said(request) is not None:
+    if said(request) is not None or is_card(request):
         return True
     return request.method in ("GET", "DELETE") and any(
         each.request.url == request.url and said(each.request) is not None for each in exchanges
@@ -250,12 +251,7 @@ def _named(exchange: Exchange) -> dict[str, str]:
         return {}
     offered = [card, *(each for each in _listed(card.get("supportedInterfaces")) if isinstance(each, Mapping))]
     addresses = [str(each["url"]) for each in offered if each.get("url")]
-    return {_address(url): str(card["name"]) for url in [exchange.request.url, *addresses]}
-
-
-def _address(url: str) -> str:
-    location = Request("GET", url).location
-    return location.netloc
+    return {urlsplit(url).netloc: str(card["name"]) for url in [exchange.request.url, *addresses]}
 
 
 def _delegation(exchange: Exchange, spoken: Said, number: int, names: Mapping[str, str]) -> Span:

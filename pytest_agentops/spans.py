@@ -206,111 +206,114 @@ def _function(kind: SpanKind, function: Any, name: str, *, of_class: bool = Fals
         kept.begin(begun)
         return _Running(begun, kept)
 
-    wrapped: Any
     if inspect.isasyncgenfunction(function):
+        return _as_async_generator(function, opened)
+    if inspect.isgeneratorfunction(function):
+        return _as_generator(function, opened)
+    if inspect.iscoroutinefunction(function):
+        return _as_coroutine(function, opened)
+    return _as_function(function, opened)
 
-        @functools.wraps(function)
-        async def wrapped(*args: Any, **kwargs: Any) -> Any:
-            running = opened(args, kwargs)
-            here = running.here if running is not None else nullcontext
-            pieces, source = [], function(*args, **kwargs)
-            step = source.__anext__()
-            try:
-                while True:
-                    with here():
-                        try:
-                            piece = await step
-                        except StopAsyncIteration:
-                            return
-                    if running is not None:
-                        pieces.append(piece)
+
+def _as_function(function: Any, opened: _Opens) -> Any:
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        if keeper is None or (running := opened(args, kwargs)) is None:
+            return function(*args, **kwargs)
+        with running.whole():
+            running.output = function(*args, **kwargs)
+        return running.output
+
+    return wrapped
+
+
+def _as_coroutine(function: Any, opened: _Opens) -> Any:
+    @functools.wraps(function)
+    async def wrapped(*args: Any, **kwargs: Any) -> Any:
+        if (running := opened(args, kwargs)) is None:
+            return await function(*args, **kwargs)
+        with running.whole():
+            running.output = await function(*args, **kwargs)
+        return running.output
+
+    return wrapped
+
+
+def _as_generator(function: Any, opened: _Opens) -> Any:
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        if (running := opened(args, kwargs)) is None:
+            return (yield from function(*args, **kwargs))
+        pieces, source = [], function(*args, **kwargs)
+        step = functools.partial(next, source)
+        try:
+            while True:
+                with running.here():
                     try:
-                        sent = yield piece
-                    except GeneratorExit:
-                        raise
-                    except BaseException as error:
-                        step = source.athrow(error)
-                    else:
-                        step = source.asend(sent)
-            except BaseException as error:
+                        piece = step()
+                    except StopIteration as stop:
+                        return stop.value
+                pieces.append(piece)
+                try:
+                    sent = yield piece
+                except GeneratorExit:
+                    raise
+                except BaseException as error:
+                    step = functools.partial(source.throw, error)
+                else:
+                    step = functools.partial(source.send, sent)
+        except BaseException as error:
+            running.failed(error)
+            raise
+        finally:
+            try:
+                with running.here():
+                    source.close()
+            finally:
+                running.output = _whole(pieces)
+                running.end()
+
+    return wrapped
+
+
+def _as_async_generator(function: Any, opened: _Opens) -> Any:
+    """There is no `yield from` for these, so that what is sent and thrown is handed on by hand, recording or not."""
+
+    @functools.wraps(function)
+    async def wrapped(*args: Any, **kwargs: Any) -> Any:
+        running = opened(args, kwargs)
+        here = running.here if running is not None else nullcontext
+        pieces, source = [], function(*args, **kwargs)
+        step = source.__anext__()
+        try:
+            while True:
+                with here():
+                    try:
+                        piece = await step
+                    except StopAsyncIteration:
+                        return
                 if running is not None:
-                    running.failed(error)
-                raise
-            finally:
-                try:
-                    with here():
-                        await source.aclose()
-                finally:
-                    if running is not None:
-                        running.end(_whole(pieces))
-
-    elif inspect.isgeneratorfunction(function):
-
-        @functools.wraps(function)
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
-            if (running := opened(args, kwargs)) is None:
-                return (yield from function(*args, **kwargs))
-            pieces, source = [], function(*args, **kwargs)
-            step = functools.partial(next, source)
-            try:
-                while True:
-                    with running.here():
-                        try:
-                            piece = step()
-                        except StopIteration as stop:
-                            return stop.value
                     pieces.append(piece)
-                    try:
-                        sent = yield piece
-                    except GeneratorExit:
-                        raise
-                    except BaseException as error:
-                        step = functools.partial(source.throw, error)
-                    else:
-                        step = functools.partial(source.send, sent)
-            except BaseException as error:
-                running.failed(error)
-                raise
-            finally:
                 try:
-                    with running.here():
-                        source.close()
-                finally:
-                    running.end(_whole(pieces))
-
-    elif inspect.iscoroutinefunction(function):
-
-        @functools.wraps(function)
-        async def wrapped(*args: Any, **kwargs: Any) -> Any:
-            if (running := opened(args, kwargs)) is None:
-                return await function(*args, **kwargs)
-            output = None
-            try:
-                with running.here():
-                    output = await function(*args, **kwargs)
-            except BaseException as error:
+                    sent = yield piece
+                except GeneratorExit:
+                    raise
+                except BaseException as error:
+                    step = source.athrow(error)
+                else:
+                    step = source.asend(sent)
+        except BaseException as error:
+            if running is not None:
                 running.failed(error)
-                raise
-            finally:
-                running.end(output)
-            return output
-
-    else:
-
-        @functools.wraps(function)
-        def wrapped(*args: Any, **kwargs: Any) -> Any:
-            if keeper is None or (running := opened(args, kwargs)) is None:
-                return function(*args, **kwargs)
-            output = None
+            raise
+        finally:
             try:
-                with running.here():
-                    output = function(*args, **kwargs)
-            except BaseException as error:
-                running.failed(error)
-                raise
+                with here():
+                    await source.aclose()
             finally:
-                running.end(output)
-            return output
+                if running is not None:
+                    running.output = _whole(pieces)
+                    running.end()
 
     return wrapped
 
@@ -323,7 +326,21 @@ class _Running:
     """A span that a decorated function runs in; a generator runs in it from one piece to the next."""
 
     def __init__(self, opened: OpenSpan, keeper: Keeper) -> None:
+        self.output: Any = None
+        """What the function gives."""
         self._span, self._keeper = opened, keeper
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """All that the function does, from its begin to its end."""
+        try:
+            with self.here():
+                yield
+        except BaseException as error:
+            self.failed(error)
+            raise
+        finally:
+            self.end()
 
     @contextmanager
     def here(self) -> Iterator[None]:
@@ -337,9 +354,13 @@ class _Running:
         if not isinstance(error, GeneratorExit):  # The reader left, which is no fault of the one who is read.
             self._span.failed(error)
 
-    def end(self, output: object) -> None:
-        self._span.output = output
+    def end(self) -> None:
+        self._span.output = self.output
         self._keeper.end(self._span)
+
+
+_Opens = Callable[[tuple[Any, ...], dict[str, Any]], "_Running | None"]
+"""Opens the span of a call with these arguments; None where nobody keeps it."""
 
 
 def _whole(pieces: list[Any]) -> object:
@@ -567,29 +588,15 @@ class Diary:
             within |= {each.number: opened[each.span] for each in brought.exchanges if each.span in opened}
         if not spans:
             return Told((), {})
-        inside: dict[int, list[OpenSpan]] = {}
-        for span in spans:
-            around = span.parent
-            inside.setdefault(id(around) if around is not None and id(around) in order else 0, []).append(span)
-        subtree: dict[int, set[int]] = {id(span): set() for span in spans}
-        for number, innermost in within.items():
-            at: OpenSpan | None = innermost
-            while at is not None and id(at) in subtree:
-                subtree[id(at)].add(number)
-                at = at.parent
+        subtree = _sent_inside(spans, within)
         after = self._positions([span for span in spans if id(span) not in preset], sent, subtree) | preset
 
         def place(span: OpenSpan) -> tuple[float, int]:
             return min(subtree[id(span)], default=after[id(span)] + 0.5), order[id(span)]
 
-        ordered: list[OpenSpan] = []
-        waiting = sorted(inside.get(0, ()), key=place, reverse=True)
-        while waiting:
-            ordered.append(span := waiting.pop())
-            waiting += sorted(inside.get(id(span), ()), key=place, reverse=True)
         kept = [
             span
-            for span in ordered
+            for span in _outer_first(spans, place)
             if span.kind
             and (part is None or part in self._parts.get(id(span), ()))
             and not (SERVES in span.attributes and subtree.get(id(span.parent)))
@@ -629,6 +636,30 @@ class Diary:
             newest_here = max(counted, default=0) if beside else newest[around][count - 1] if count else 0
             after[id(span)] = newest_here or after.get(around, 0)
         return after
+
+
+def _sent_inside(spans: Iterable[OpenSpan], within: Mapping[int, OpenSpan]) -> dict[int, set[int]]:
+    """The exchanges that were sent in each of these spans, or in one inside of it."""
+    found: dict[int, set[int]] = {id(span): set() for span in spans}
+    for number, innermost in within.items():
+        at: OpenSpan | None = innermost
+        while at is not None and id(at) in found:
+            found[id(at)].add(number)
+            at = at.parent
+    return found
+
+
+def _outer_first(spans: Sequence[OpenSpan], place: Callable[[OpenSpan], tuple[float, int]]) -> Iterator[OpenSpan]:
+    """Each span before those inside of it, and those beside each other by their place."""
+    known = {id(span) for span in spans}
+    inside: dict[int, list[OpenSpan]] = {}
+    for span in spans:
+        around = id(span.parent) if span.parent is not None else 0
+        inside.setdefault(around if around in known else 0, []).append(span)
+    waiting = sorted(inside.get(0, ()), key=place, reverse=True)
+    while waiting:
+        yield (span := waiting.pop())
+        waiting += sorted(inside.get(id(span), ()), key=place, reverse=True)
 
 
 def _as_told(

@@ -32,8 +32,6 @@ _OF_PROVIDERS = {
 def service_of(request: Request) -> str | None:
     """What this is at a provider, such as `files`; None when it is nothing that we know."""
     path = request.location.path.rstrip("/")
-    if request.method == "GET" and path.endswith(("/.well-known/agent-card.json", "/.well-known/agent.json")):
-        return "agent cards"
     for name, pattern in _ANYWHERE.items():
         if re.search(rf"(?:{pattern})$", f"{request.method} {path}"):
             return name
