@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 AREAS = ("cassettes", "prompts", "report", "traces")
 """Each has commands of its own."""
-COMMANDS = ("compare", "doctor", "gate", "init")
+COMMANDS = ("compare", "doctor", "gate", "init", "playground")
 """Commands of no area."""
 
 

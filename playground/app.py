@@ -1,0 +1,18 @@
+"""The door for a browser: `pytest-agentops playground` runs this script, and Streamlit runs it anew for each click."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+st.set_page_config(page_title="pytest-agentops", page_icon=":material/balance:", layout="wide")
+
+PAGES = [
+    st.Page("compare.py", title="Compare", icon=":material/view_column:", default=True),
+    st.Page("edit.py", title="Edit", icon=":material/edit_note:"),
+    st.Page("vote.py", title="Vote", icon=":material/how_to_vote:"),
+    st.Page("regression.py", title="Regression", icon=":material/difference:"),
+    st.Page("traces.py", title="Traces", icon=":material/account_tree:"),
+    st.Page("models.py", title="Models", icon=":material/dns:"),
+]
+
+st.navigation(PAGES, position="top").run()

@@ -1,0 +1,8 @@
+"""A page of the playground."""
+
+from __future__ import annotations
+
+import ui
+
+with ui.page("Vote", ""):
+    ui.empty("This page is not there yet.")
