@@ -28,10 +28,19 @@ def the_list(root: Path, beside: str = "") -> None:
                 "pytest-agentops init",
             )
             return
-        if beside:
-            st.info(ui.plain(f"Pick the run to set beside {short_name(beside)}."), icon=":material/compare_arrows:")
-            st.button("Do not compare", icon=":material/close:", on_click=forget, args=("pick",))
-        wanted = choose(runs)
+    if beside:
+        st.info(ui.plain(f"Pick the run to set beside {short_name(beside)}."), icon=":material/compare_arrows:")
+        st.button("Do not compare", icon=":material/close:", on_click=forget, args=("pick",))
+    listing(root, runs, beside)
+
+
+@st.fragment
+def listing(root: Path, runs: tuple[Run, ...], beside: str) -> None:
+    """The list, which is sorted and searched without reading any recording again."""
+    if st.session_state.pop("runs-opened", False):
+        st.rerun()
+    wanted = choose(runs)
+    with RunIndex(root) as index:
         found = wanted.of(runs, index.containing)
     st.caption(ui.plain(counted(runs, found)))
     if found:
@@ -89,6 +98,7 @@ def picked() -> None:
         picking = "pick" in st.query_params
         st.query_params["other" if picking else "trace"] = value
         forget("pick")
+        st.session_state["runs-opened"] = True
     elif what == "sort":
         sort, descending = st.session_state.get("runs-sort", ("recorded", True))
         st.session_state["runs-sort"] = (value, not descending if sort == value else value not in ("title", "status"))

@@ -37,7 +37,7 @@ from pytest_agentops.views import (
     written,
 )
 
-MOST_ROWS = 500
+MOST_ROWS = 300
 """Rows of a waterfall or a tree that are drawn at once."""
 MOST_MESSAGES = 100
 MOST_RUNS = 100
