@@ -4,6 +4,7 @@ AgentopsError
 ├── UsageError                 something was written wrongly; nothing was run
 │   ├── SettingsError            an option, an environment variable or [tool.agentops]
 │   ├── ExpectationError         an expectation that cannot mean anything
+│   ├── ExperimentError          a comparison of variants that cannot be run
 │   └── PromptError              a prompt file, or what was passed to it
 │       ├── PromptNotFound
 │       │   └── VersionNotFound      the prompt is there, this version of it is not
@@ -68,6 +69,10 @@ class SettingsError(UsageError):
 
 class ExpectationError(UsageError, ValueError):
     """An expectation that cannot mean anything, raised where it is written."""
+
+
+class ExperimentError(UsageError):
+    """A comparison of variants that cannot be run: nothing to ask, too much, or a plan that is none."""
 
 
 class PromptError(UsageError):

@@ -434,8 +434,8 @@ def _lint(options: argparse.Namespace) -> int:
         complaint
         for name, (path, text) in texts.items()
         for complaint in lint(
-            name, text, path=path, source=prompts.tree.text, today=datetime.now(UTC).date(), models=settings.models,
-            tokens=estimated_tokens, most_tokens=options.max_tokens,
+            name, text, path=path, source=prompts.tree.text, today=datetime.now(UTC).date(),
+            models=settings.models.gone, tokens=estimated_tokens, most_tokens=options.max_tokens,
         )
     ]  # fmt: skip
     found += near_duplicates(texts)
