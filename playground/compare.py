@@ -343,7 +343,8 @@ def bar(laboratory: Laboratory, experiment: Experiment | None, run: Run | None) 
     with st.container(horizontal=True, vertical_alignment="bottom"):
         repeats = st.number_input("Repeats", 1, 100, key="repeats", width=120, persist_state="session")
         at_once = st.number_input("At once", 1, 256, key="at once", width=120,
-                                  help="how many questions are under way together", persist_state="session")  # fmt: skip
+                                  help="how many questions are under way together",
+                                  persist_state="session")  # fmt: skip
         limit = st.number_input("Spend at most, in $", 0.0, step=0.5, key="limit", width=170,
                                 help="nothing is asked that might go beyond", persist_state="session")  # fmt: skip
         recorded_only = st.toggle("Only recordings", key="only recordings", persist_state="session",
@@ -424,11 +425,15 @@ def share(experiment: Experiment | None, run: Run | None) -> None:
         if run is not None:
             outcome = run.outcome()
             made = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-            rows, columns = range(len(run.experiment.cases)), range(len(run.experiment.variants))
+            wanted: dict[str, Any] = {
+                "rows": range(len(run.experiment.cases)),
+                "columns": range(len(run.experiment.variants)),
+                "reference": _state.get("against"),
+            }
             st.download_button(
                 "One HTML file with the answers", icon=":material/download:", mime="text/html", on_click="ignore",
                 file_name=f"comparison-{run.id}.html",
-                data=lambda: whole_page(outcome, rows=rows, columns=columns, reference=_state.get("against"), made=made),
+                data=lambda: whole_page(outcome, made=made, **wanted),
             )  # fmt: skip
 
 

@@ -22,9 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_agentops.capture import Recording, watching
 from pytest_agentops.datasets import MISSING
-from pytest_agentops.errors import AgentopsError, CassetteError, ExperimentError, NothingCaptured
-from pytest_agentops.expect.calls import differences
+from pytest_agentops.errors import AgentopsError, CassetteError, ExperimentError, NothingCaptured, did_you_mean
 from pytest_agentops.exchange import Exchange, parse_json, server_events
+from pytest_agentops.expect.calls import differences
+from pytest_agentops.expect.responses import Judged
+from pytest_agentops.expect.written import from_yaml
 from pytest_agentops.experiment import (
     Check,
     Experiment,
@@ -38,8 +40,6 @@ from pytest_agentops.experiment import (
     endpoint_of,
     likely_usage,
 )
-from pytest_agentops.expect.responses import Judged
-from pytest_agentops.expect.written import from_yaml
 from pytest_agentops.explain import mismatch_lines
 from pytest_agentops.journal import ignored_by_git
 from pytest_agentops.models import Endpoint
@@ -53,6 +53,7 @@ from pytest_agentops.trace import Trace
 from pytest_agentops.wire import items, mapping
 
 if TYPE_CHECKING:
+    import openai
     from filelock import FileLock
 
 LONGEST = 200_000
@@ -137,6 +138,33 @@ class Laboratory:
         return found
 
 
+def probe(endpoint: Endpoint) -> tuple[bool, str]:
+    """Whether an endpoint answers, and what it says: it is asked for its models, which costs nothing."""
+    import openai
+
+    if lacks := endpoint.lacks(os.environ):
+        return False, f"{lacks} is not set in the environment"
+    try:
+        with _client(endpoint, seconds=5.0, retries=0) as client:
+            known = [model.id for model in client.models.list()]
+    except openai.APIStatusError as error:
+        if error.status_code == 404:  # Some servers list no models.
+            return True, "it answers, and does not say which models it has"
+        return False, _said(error)
+    except openai.OpenAIError as error:
+        return False, f"it cannot be reached: {error.__cause__ or error}"
+    if known and endpoint.model not in known:
+        return False, f"it answers, and has no model {endpoint.model!r}{did_you_mean(endpoint.model, known)}"
+    return True, "it answers"
+
+
+def _client(endpoint: Endpoint, *, seconds: float, retries: int) -> openai.OpenAI:
+    import openai
+
+    key = os.environ.get(endpoint.key or "") or "no-key-is-needed"
+    return openai.OpenAI(base_url=endpoint.base_url, api_key=key, timeout=seconds, max_retries=retries)
+
+
 class Run:
     """One experiment: it can be started, stopped, started again, and looked at from any thread meanwhile."""
 
@@ -151,7 +179,7 @@ class Run:
         self._lock = threading.RLock()
         self._trials = {place: Trial(place) for place in experiment.places}
         self._shift = _Shift()
-        self._clients: dict[str, Any] = {}
+        self._clients: dict[str, openai.OpenAI] = {}
         self._held: FileLock | None = None
 
     # --- what there is of it -----------------------------------------------------------------------------------------
@@ -480,15 +508,10 @@ class Run:
         if chunk.choices:
             self.revision += 1
 
-    def _client(self, endpoint: Endpoint) -> Any:
+    def _client(self, endpoint: Endpoint) -> openai.OpenAI:
         with self._lock:
             if endpoint.name not in self._clients:
-                import openai
-
-                key = os.environ.get(endpoint.key or "") or "no-key-is-needed"
-                self._clients[endpoint.name] = openai.OpenAI(
-                    base_url=endpoint.base_url, api_key=key, timeout=self.experiment.seconds, max_retries=2
-                )
+                self._clients[endpoint.name] = _client(endpoint, seconds=self.experiment.seconds, retries=2)
             return self._clients[endpoint.name]
 
     # --- scores ------------------------------------------------------------------------------------------------------

@@ -31,8 +31,8 @@ def grid(
 ) -> str:
     """The table of these cases and variants.
 
-    `reference` names a variant with which the others are compared, in one case only where it names that too. What can be
-    clicked says `open:V:C` for a cell, `against:V:C` to compare a row with it, and `against:V` for a column.
+    `reference` names a variant with which the others are compared, in one case only where it names that too. What can
+    be clicked says `open:V:C` for a cell, `against:V:C` to compare a row with it, and `against:V` for a column.
     """
     return plain(
         _template("grid.html.jinja").render(
@@ -47,14 +47,13 @@ def page(outcome: Outcome, *, rows: Sequence[int], columns: Sequence[int], refer
          made: str) -> str:  # fmt: skip
     """One HTML file with everything: it opens from disk, with no network, and runs no script."""
     table = grid(outcome, rows=rows, columns=columns, reference=reference, whole=True, pickable=False)
-    return _template("page.html.jinja").render(
-        title="Variants side by side", made=made, style=style(), body=table, summary=summary(outcome)
-    )
+    told = {"title": "Variants side by side", "made": made, "summary": summary(outcome)}
+    return plain(_template("page.html.jinja").render(style=style(), body=table, **told))
 
 
 def answer(trial: Trial, against: Trial | None = None) -> str:
     """One answer whole, with what differs from another one where that is given."""
-    return plain(_template("grid.html.jinja").module.answer(_answer(trial, against, whole=True)))  # type: ignore[attr-defined]
+    return plain(_template("answer.html.jinja").module.answer(_answer(trial, against, whole=True)))  # type: ignore[attr-defined]
 
 
 def summary(outcome: Outcome) -> str:
@@ -211,7 +210,8 @@ def _answer(trial: Trial, against: Trial | None, *, whole: bool) -> dict[str, An
         "parts": parts,
         "json": trial.value is not None,
         "more": len(pretty) - most if most is not None and len(pretty) > most else 0,
-        "calls": [(call, "same" if not compare or (against and call in against.calls) else "new") for call in trial.calls],
+        "calls": [(call, "new" if compare and against and call not in against.calls else "same")
+                  for call in trial.calls],
         "missing": [call for call in against.calls if call not in trial.calls] if compare and against else [],
         "same": same,
         "structural": structural,
@@ -254,14 +254,10 @@ def _words(old: str, new: str) -> Sequence[tuple[str, str]]:
 def _scores(cell: Cell) -> list[dict[str, Any]]:
     found = []
     for check, (passed, judged) in cell.scores.items():
-        reasons = [score.reason for trial in cell.trials for score in trial.scores
-                   if score.check == check and score.reason]  # fmt: skip
-        found.append(
-            {
-                "check": check,
-                "said": f"{passed}/{judged}" if len(cell.trials) > 1 else "",
-                "state": "unknown" if not judged else "passed" if passed == judged else "failed" if not passed else "split",
-                "reason": reasons[0] if reasons else "",
-            }
-        )  # fmt: skip
+        said = [score.reason for trial in cell.trials for score in trial.scores if score.check == check]
+        state = "split"
+        if passed in (0, judged):
+            state = "unknown" if not judged else "passed" if passed else "failed"
+        rate = f"{passed}/{judged}" if len(cell.trials) > 1 else ""
+        found.append({"check": check, "said": rate, "state": state, "reason": next(filter(None, said), "")})
     return found
