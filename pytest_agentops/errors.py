@@ -4,6 +4,7 @@ AgentopsError
 ├── UsageError                 something was written wrongly; nothing was run
 │   ├── SettingsError            an option, an environment variable or [tool.agentops]
 │   ├── ExpectationError         an expectation that cannot mean anything
+│   ├── DatasetError             a dataset, or a table of cases, that cannot be read
 │   └── PromptError              a prompt file, or what was passed to it
 │       ├── PromptNotFound
 │       │   └── VersionNotFound      the prompt is there, this version of it is not
@@ -68,6 +69,10 @@ class SettingsError(UsageError):
 
 class ExpectationError(UsageError, ValueError):
     """An expectation that cannot mean anything, raised where it is written."""
+
+
+class DatasetError(UsageError):
+    """A dataset, or a table of cases, that cannot be read, does not fit its prompt or cannot be added to."""
 
 
 class PromptError(UsageError):

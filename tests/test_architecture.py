@@ -26,7 +26,7 @@ LAYERS = [
     ["capture", "tape"],
     ["assembly", "frameworks", "mutation", "settings", "stubs"],
     ["interaction", "matching", "prompt", "spans", "structure", "transports"],
-    ["history", "versions"],
+    ["datasets", "history", "versions"],
     ["body", "prices", "redaction", "requests", "rpc", "wire"],
     ["arrivals", "credentials", "exchange", "frames", "gates", "guard", "kinds", "sandbox"],
     ["document", "models", "trace", "trials", "volatile"],
