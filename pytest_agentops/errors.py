@@ -28,6 +28,7 @@ AgentopsError
 ├── BudgetExceeded             a run is over the budget of its test, or a call was stopped that would be
 ├── NothingCaptured            an expectation was asked of an empty recording
 ├── Unjudged                   a judge gave no verdict
+├── VoteError                  a file of votes that cannot be read or written
 ├── ReportError                a report that cannot be read, merged, or vouched for
 ├── NeverHeld                  what comes after something that did not happen was asked for
 └── UnknownFigure              a figure that the evidence does not give
@@ -230,6 +231,10 @@ class BudgetExceeded(AgentopsError):
 
 class Unjudged(AgentopsError):
     """A judge gave no verdict: the response neither meets its criterion nor fails it."""
+
+
+class VoteError(AgentopsError):
+    """A file of votes cannot be read or written."""
 
 
 class ReportError(AgentopsError):

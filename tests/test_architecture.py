@@ -20,7 +20,7 @@ LAYERS = [
     ["seal"],
     ["behaviour"],
     ["report"],
-    ["impact", "regression", "releases", "usage"],
+    ["impact", "regression", "releases", "usage", "votes"],
     ["adoption", "cassette", "expect", "housekeeping", "importing", "repository"],
     ["journal", "lint", "revision", "trees"],
     ["capture", "tape"],
