@@ -19,7 +19,7 @@ LAYERS = [
     ["accounts", "explain", "summary"],
     ["seal"],
     ["behaviour"],
-    ["report"],
+    ["report", "saving"],
     ["impact", "regression", "releases", "usage"],
     ["adoption", "cassette", "expect", "housekeeping", "importing", "repository"],
     ["journal", "lint", "revision", "trees"],
