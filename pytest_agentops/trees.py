@@ -175,7 +175,7 @@ class EditedTree:
         return sorted({*self.tree.names(), *self.edited})
 
     def place(self, name: str) -> str:
-        return f"edited {name}" if name in self.edited else self.tree.place(name)
+        return f"{name} (edited)" if name in self.edited else self.tree.place(name)
 
     def text(self, name: str) -> str:
         name = normal_name(name)

@@ -16,6 +16,7 @@ LAYERS = [
     ["plugin", "cli"],
     ["beside", "doctor"],
     ["formats"],
+    ["manuscript"],
     ["accounts", "explain", "summary"],
     ["seal"],
     ["behaviour"],

@@ -146,8 +146,8 @@ def test_other_files_go_with_a_version(house):
         ({"message": "  "}, PromptError, "a version says why it was made"),
         ({"message": "a\0b"}, PromptError, "a version says why it was made"),
         ({"text": HI}, PromptError, "a says what is committed already"),
-        ({"text": "---\nname: a\nversion: [\n---\nx"}, PromptSyntaxError, "edited a:4: the front matter is not YAML"),
-        ({"text": HI.replace("Hi", "{{ x")}, PromptSyntaxError, "edited a:"),
+        ({"text": "---\nname: a\nversion: [\n---\nx"}, PromptSyntaxError, "a (edited):4: the front matter is not YAML"),
+        ({"text": HI.replace("Hi", "{{ x")}, PromptSyntaxError, "a (edited):"),
         ({"text": HI.replace("name: a", "name: b")}, PromptSyntaxError, "it calls itself 'b'"),
         ({"text": HI.replace("name: a", "name: a\ndescription: x")}, PromptError, "there is nothing to bump"),
         ({"level": "patch"}, PromptError, "a owes a minor bump, and patch is less"),
@@ -222,7 +222,7 @@ def test_edited_files_stand_over_those_of_a_commit(house):
     prompts = house.prompts
     tree = EditedTree(CommitTree(prompts.history, "HEAD"), {"a": HELLO, "b": "user:\nb"})
 
-    assert (tree.names(), tree.text("a"), tree.place("a"), tree.frozen) == (["a", "b"], HELLO, "edited a", True)
+    assert (tree.names(), tree.text("a"), tree.place("a"), tree.frozen) == (["a", "b"], HELLO, "a (edited)", True)
     assert tree.raw("b.prompty") == b"user:\nb"
     assert tree.file("prompts.lock") == tree.raw("prompts.lock").decode() == prompts.tree.file("prompts.lock")
 
