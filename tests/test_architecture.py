@@ -15,12 +15,13 @@ LAYERS = [
     ["__main__"],
     ["plugin", "cli"],
     ["beside", "doctor"],
-    ["formats"],
+    ["formats", "laboratory"],
+    ["manuscript"],
     ["accounts", "explain", "summary"],
-    ["seal"],
+    ["recall", "seal"],
     ["behaviour"],
-    ["report"],
-    ["impact", "regression", "releases", "usage", "votes"],
+    ["report", "saving"],
+    ["experiment", "impact", "regression", "releases", "usage", "votes"],
     ["adoption", "cassette", "expect", "housekeeping", "importing", "repository"],
     ["journal", "lint", "revision", "trees"],
     ["capture", "tape"],
@@ -100,7 +101,7 @@ WEIGHT = {
     "botocore": {"doctor"},
     "crewai": {"frameworks"},
     "deepdiff": {"explain", "revision"},
-    "filelock": {"cassette", "journal"},
+    "filelock": {"cassette", "journal", "laboratory"},
     "git": {"history"},
     "genai_prices": {"prices"},
     "google": {"doctor", "formats"},  # Its protobuf, for collectors that take nothing else.
@@ -114,7 +115,7 @@ WEIGHT = {
     "langchain_openai": {"doctor"},
     "langgraph": {"doctor"},
     "multidict": {"stubs"},
-    "openai": {"doctor", "expect"},  # To ask a judge, and to be examined.
+    "openai": {"doctor", "expect", "laboratory"},  # To ask a judge, and to be examined.
     "opentelemetry": {"formats", "frameworks"},
     "pydantic": {"doctor"},  # The openai client brings it.
     "pydantic_ai": {"doctor", "frameworks"},
