@@ -16,8 +16,8 @@ LAYERS = [
     ["plugin", "cli"],
     ["beside", "doctor"],
     ["formats", "laboratory"],
-    ["manuscript"],
-    ["accounts", "explain", "summary"],
+    ["manuscript", "views"],
+    ["accounts", "explain", "sessions", "summary"],
     ["recall", "seal"],
     ["behaviour"],
     ["report", "saving"],
@@ -49,6 +49,9 @@ INSIDE_A_FOLDER = {
     ("formats.files", "formats.html"),  # It knows them all.
     ("formats.files", "formats.markdown"),
     ("formats.html", "formats.terminal"),
+    ("formats.comparison", "formats.html"),  # The parts of one report, drawn alone.
+    ("formats.comparison", "formats.terminal"),
+    ("formats.comparison", "formats.traces"),
     ("formats.markdown", "formats.terminal"),  # What is folded are the lines of the other one.
     ("importing.dotprompt", "importing.handlebars"),
     ("importing.dotprompt", "importing.messages"),
