@@ -191,14 +191,14 @@ def _commit(commit: Commit) -> str:
 
 
 def ref_labels(refs: Iterable[Ref]) -> dict[str, str]:
-    """By what is typed for it, what a commit is: its name, the versions of prompts that it brought, date, message."""
+    """By what is typed for it, what a commit is: its name, the versions that it brought, its date and message."""
     versions: dict[str, list[str]] = {}
     kinds = ("branch", "tag", "version", "commit")
     ordered = sorted(refs, key=lambda ref: kinds.index(ref.kind))
     for ref in ordered:
         if ref.kind == "version":
             versions.setdefault(ref.name, []).append(ref.about)
-    found: dict[str, str] = {}
+    found = {}
     for ref in ordered:
         brought = versions.get(ref.name, [])
         more = f" and {len(brought) - 2} more" if len(brought) > 2 else ""

@@ -12,11 +12,13 @@ import secrets
 import threading
 import weakref
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from pytest_agentops.errors import HistoryError
 from pytest_agentops.kinds import ENDING as ENDING
@@ -132,6 +134,11 @@ class History:
     def merging(self) -> bool:
         """Whether a merge has begun and is not committed."""
         return (Path(self._repo.git_dir) / "MERGE_HEAD").exists()
+
+    @property
+    def user(self) -> str:
+        """Whom git takes for the author of the next commit; nobody where it was never told."""
+        return self._git("config", "user.name", or_else="")
 
     def merge_base(self, ref: str, other: str) -> str:
         """The newest commit that both refs come from.
@@ -397,6 +404,72 @@ class History:
                 continue
             yield ref
 
+    # --- making a commit ---------------------------------------------------------------------------------------------
+
+    @property
+    def branch(self) -> str | None:
+        """The branch that is checked out; None where a commit is, and no branch."""
+        return self._git("symbolic-ref", "--quiet", "--short", "HEAD", or_else="") or None
+
+    def check_new(self, branch: str) -> None:
+        """See that a branch of this name can be made.
+
+        Raises:
+            HistoryError: it is there already, git takes no such name, or another branch is in its way.
+        """
+        if branch.startswith("-") or not self._git("check-ref-format", "--branch", branch, or_else=""):
+            raise HistoryError(
+                f"{branch!r} is no name of a branch\n  write letters, digits, -, . and /, such as prompt/agent-1.3.0"
+            )
+        here = self._git("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads").splitlines()
+        if branch in here:
+            raise HistoryError(
+                f"there is a branch {branch} already, and nothing is added to one that is there\n"
+                f"  choose another name, or take it away: git branch -D {branch}"
+            )
+        for other in here:
+            if branch.startswith(f"{other}/") or other.startswith(f"{branch}/"):
+                raise HistoryError(f"there is a branch {other}, beside which git has no room for {branch}")
+
+    def check_author(self) -> None:
+        """See that git knows who commits.
+
+        Raises:
+            HistoryError: it does not; the message says what to type.
+        """
+        for who in ("GIT_AUTHOR_IDENT", "GIT_COMMITTER_IDENT"):
+            if not self._git("-c", "user.useConfigOnly=true", "var", who, or_else=""):
+                raise HistoryError(
+                    "git does not know whose commit this would be\n"
+                    '  tell it: git config user.name "Your Name" && git config user.email you@example.com'
+                )
+
+    def commit_to(self, branch: str, files: Mapping[str, bytes], message: str, *, parent: str) -> str:
+        """The name of a new commit on `parent` with these files, by their path from the root, and a new branch at it.
+
+        The working tree and the index stay as they are, whatever is in them. Hooks are not run, and nothing is signed.
+
+        Raises:
+            HistoryError: there is such a branch meanwhile, nobody is known to git, or a file is a link.
+        """
+        self.check_new(branch)
+        self.check_author()
+        with TemporaryDirectory(prefix="agentops-") as folder:
+            index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
+            self._git("read-tree", parent, env=index)
+            for path, content in files.items():
+                mode = self._git("ls-tree", parent, "--", path).partition(" ")[0] or "100644"
+                if not mode.startswith("100"):
+                    raise HistoryError(f"{path} is a link in git, and no file; write to what it leads to")
+                blob = self._git("hash-object", "-w", "--no-filters", "--stdin", given=content)
+                self._git("update-index", "--add", "--cacheinfo", f"{mode},{blob},{path}", env=index)
+            tree = self._git("write-tree", env=index)
+            written = ("-c", "user.useConfigOnly=true", "-c", "i18n.commitEncoding=utf-8")
+            commit = self._git(*written, "commit-tree", tree, "-p", parent, "-F", "-", given=message.encode())
+        # Against what has been said to be there, which is nothing: who makes the same branch meanwhile keeps theirs.
+        self._git("update-ref", "-m", "branch: made by pytest-agentops", f"refs/heads/{branch}", commit, _NOTHING)
+        return commit
+
     def how_far(self) -> str:
         """The end of a message about what is not here: how far a shallow clone reaches, and how to get the rest."""
         if not self.shallow:
@@ -405,22 +478,44 @@ class History:
         reach = f", back to {oldest[0]}" if oldest else ""
         return f"\n  this clone is shallow{reach}; to get the rest: git fetch --unshallow (in CI: fetch-depth: 0)"
 
-    def _git(self, command: str, *arguments: str, or_else: str | None = None) -> str:
+    def _git(
+        self,
+        command: str,
+        *arguments: str,
+        or_else: str | None = None,
+        given: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> str:
         import git
 
         try:
-            # The root of the repository, wherever the folder is: paths are told from there.
-            return str(
-                self._repo.git.execute(
-                    ["git", "-C", str(self.root), *_ALWAYS, command, *arguments],
-                    strip_newline_in_stdout=False,
-                )
-            ).removesuffix("\n")
+            with _as_file(given) as stream:
+                # The root of the repository, wherever the folder is: paths are told from there.
+                return str(
+                    self._repo.git.execute(
+                        ["git", "-C", str(self.root), *_ALWAYS, command, *arguments],
+                        istream=stream,
+                        env=env,
+                        strip_newline_in_stdout=False,
+                    )
+                ).removesuffix("\n")
         except git.GitCommandError as error:
             if or_else is not None:
                 return or_else
             said = " ".join(str(error.stderr or error).split()).removeprefix("stderr: ").strip("' ")
             raise HistoryError(f"git {command} failed in {self.root}: {said}") from None
+
+
+@contextmanager
+def _as_file(given: bytes | None) -> Iterator[BinaryIO | None]:
+    """What a command reads as its input: a real file, since no pipe holds it all."""
+    if given is None:
+        yield None
+        return
+    with TemporaryFile() as file:
+        file.write(given)
+        file.seek(0)
+        yield file
 
 
 def _opened(start: Path) -> git.Repo:

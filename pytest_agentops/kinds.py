@@ -6,6 +6,7 @@ The names are those of Prompty v2 (`kind`, `required`, `nullable`, `default`, `e
 from __future__ import annotations
 
 import base64
+import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -189,6 +190,20 @@ def taken(wanted: Field, value: Any, place: str) -> Any:
         hint = did_you_mean(found, map(str, wanted.allowed))
         raise PromptInputError(f"{place} is {told(value)}{hint}; it may be {_listed(map(repr, wanted.allowed))}")
     return found
+
+
+def typed(wanted: Field, text: str) -> Any:
+    """The value that a person has typed: JSON for lists, mappings and messages, else the text itself.
+
+    Raises:
+        PromptInputError: it is no JSON.
+    """
+    if wanted.kind not in ("array", "object", "thread"):
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise PromptInputError(f"{wanted.name} is of the kind {wanted.kind} and takes JSON: {error}") from None
 
 
 def _refused(wanted: Field, value: Any, place: str) -> PromptInputError:

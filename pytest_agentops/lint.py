@@ -51,6 +51,14 @@ class Complaint:
     serious: bool
     """Whether `lint` fails for it; else it is untidy."""
 
+    def allowance(self, text: str) -> str:
+        """What its author writes on the line above, in this text of the file, to allow it; empty where nothing does."""
+        if self.rule in _NEVER_ALLOWED:
+            return ""
+        if self.line < _File(self.prompt, self.path, text).body_line:
+            return f"# lint: allow {self.rule}: why"
+        return f"{{# lint: allow {self.rule}: why #}}"
+
 
 def lint(
     name: str,

@@ -28,6 +28,13 @@ def priced(call: ModelCall, url: str, when: datetime | None) -> ModelCall:
     return call if cost is None else replace(call, cost=cost, priced_by=_table())
 
 
+def cost(model: str, url: str, usage: Usage) -> float | None:
+    """What so many tokens cost today, in US dollars; None where no price is known."""
+    if is_loopback(urlsplit(url).hostname or ""):
+        return None
+    return memory.cost(model, _base(url), usage, None)
+
+
 class _Memory:
     """Costs that were worked out before: importing the tables takes longer than replaying a small suite.
 

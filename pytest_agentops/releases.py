@@ -109,12 +109,12 @@ def bump(
         prompt = prompts.at_hand(name)
         found = _bumped(prompts, before, prompt, recorded, level, taken)
         bumps.append(found)
-        edits.append(_with_version(prompts.folder / f"{name}{ENDING}", found.new))
+        edits.append(_with_version(prompts, f"{name}{ENDING}", found.new))
         locked[name] = Locked(found.new, current[name].digest)
         locked |= {partial: current[partial] for partial in prompt.partials}
     lines = [f"{each.name}: {each.old or 'new'} -> {each.new} ({each.level})" for each in bumps]
-    edits.append(_edit(prompts.folder / LOCK, written_lock(locked)))
-    edits.append(_noted(prompts.folder / CHANGELOG, bumps, message, today or date.today()))
+    edits.append(_edit(prompts, LOCK, written_lock(locked)))
+    edits.append(_noted(prompts, bumps, message, today or date.today()))
     steps = [
         f"{line}{''.join(f'{chr(10)}  {reason}' for reason in each.reasons)}"
         for line, each in zip(lines, bumps, strict=True)
@@ -230,15 +230,28 @@ def reasons(revision: Revision, level: Level) -> Iterator[str]:
         yield from (f"{path} changed" for path, _, _ in revision.settings if path.partition(".")[0] == "model")
 
 
-def _edit(path: Path, new: str) -> Edit:
-    return Edit(path, _read(path), new)
+def _edit(prompts: PromptRepository, file: str, new: str) -> Edit:
+    return Edit(prompts.folder / file, raw_text(prompts, file), new)
 
 
-def _with_version(path: Path, version: str) -> Edit:
+def raw_text(prompts: PromptRepository, file: str) -> str | None:
+    """The text of a file of the folder to the last byte; None where it is not there.
+
+    Raises:
+        PromptError: it cannot be read, or is no UTF-8.
+    """
+    data = prompts.tree.raw(file)
+    try:
+        return None if data is None else data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise PromptError(f"{prompts.folder / file} cannot be read: {error}") from error
+
+
+def _with_version(prompts: PromptRepository, file: str, version: str) -> Edit:
     """The file with this version in its front matter, and nothing else changed."""
     import yaml
 
-    text = _read(path)
+    path, text = prompts.folder / file, raw_text(prompts, file)
     assert text is not None
     ending = "\r\n" if "\r\n" in text else "\n"
     mark = "\ufeff" * text.startswith("\ufeff")
@@ -287,8 +300,8 @@ def _versioned(front: str, version: str, ending: str) -> str:
     return f"{front[:at]}{' ' * first.column}version: {version}{ending}{front[at:]}"
 
 
-def _noted(path: Path, bumps: Sequence[Bump], message: str, today: date) -> Edit:
-    text = _read(path)
+def _noted(prompts: PromptRepository, bumps: Sequence[Bump], message: str, today: date) -> Edit:
+    text = raw_text(prompts, CHANGELOG)
     if text is None or text.startswith("# "):
         title, _, rest = (text or "# Changelog of the prompts\n").partition("\n")
     else:
@@ -303,7 +316,7 @@ def _noted(path: Path, bumps: Sequence[Bump], message: str, today: date) -> Edit
                 f"\n\n{_why(each, message)}\n", f"\n\n{found[1].strip()}\n{_why(each, message)}\n", 1
             )
             rest = rest[: found.start()] + rest[found.end() :]
-    return Edit(path, text, f"{title}\n{entries}{rest}")
+    return Edit(prompts.folder / CHANGELOG, text, f"{title}\n{entries}{rest}")
 
 
 def _why(each: Bump, message: str) -> str:
@@ -321,7 +334,7 @@ def lock(prompts: PromptRepository) -> Plan:
     missing = [name for name in current if not is_partial(name) and prompts.at_hand(name).version is None]
     if missing:
         raise PromptError(f"{missing[0]} has no version\n  add to its front matter: version: 1.0.0")
-    edit = _edit(prompts.folder / LOCK, written_lock(current))
+    edit = _edit(prompts, LOCK, written_lock(current))
     try:
         before: Mapping[str, Locked] = prompts.locked
     except PromptError:  # What cannot be read is written anew.
@@ -372,10 +385,9 @@ def label(prompts: PromptRepository, name: str, label: str, version: str | None)
         if version is None:
             raise PromptError(f"{name} has no version there\n  add to its front matter: version: 1.0.0")
     old = prompts.labels.get(name, {}).get(label)
-    path = prompts.folder / LABELS
     if old == version:
         return Plan((f"{name}: {label} is {version or 'not there'} already",))
-    edit = _edit(path, with_label(_read(path), name, label, version))
+    edit = _edit(prompts, LABELS, with_label(raw_text(prompts, LABELS), name, label, version))
     return Plan((f"{name}: {label} {old or 'nothing'} -> {version or 'nothing'}",), (edit,))
 
 

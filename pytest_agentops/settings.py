@@ -6,13 +6,13 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pytest_agentops.errors import SettingsError, did_you_mean
 from pytest_agentops.gates import Gates
 from pytest_agentops.guard import Hosts
+from pytest_agentops.models import Models
 from pytest_agentops.redaction import Rules
 from pytest_agentops.transports import Pace
 
@@ -42,8 +42,8 @@ class Settings:
     """Whether only tests that use us are kept from the network, or the whole session."""
     timing: Pace = "none"
     """Whether replayed answers take the time they took."""
-    models: Mapping[str, str] = field(default_factory=dict)
-    """Models that are gone, with the day on which they were shut down, besides those that everybody knows of."""
+    models: Models = field(default_factory=Models)
+    """Models that are gone, and where to ask those that the project names."""
     trials: int = 1
     """How many takes of each test there are."""
     gate: Gates = field(default_factory=Gates)
@@ -178,14 +178,8 @@ def _rules(name: str, value: Any, _root: Path, origin: str) -> Rules:
     return Rules.from_table(value, f"{name} in {origin}")
 
 
-def _models(name: str, value: Any, _root: Path, origin: str) -> Mapping[str, str]:
-    what = f"{name} = {value!r} in {origin}"
-    if not isinstance(value, Mapping):
-        raise SettingsError(f'{what} must be a table of models that are gone, such as {{"gpt-4" = 2026-10-23}}')
-    try:
-        return {str(model): date.fromisoformat(str(day)).isoformat() for model, day in value.items()}
-    except ValueError as error:
-        raise SettingsError(f"{what}: each model has the day on which it was shut down: {error}") from None
+def _models(name: str, value: Any, _root: Path, origin: str) -> Models:
+    return Models.from_table(value, f"[tool.agentops.{name}] in {origin}")
 
 
 def _count(name: str, value: Any, _root: Path, origin: str) -> int:

@@ -37,6 +37,13 @@ class Tree(Protocol):
     def file(self, name: str) -> str | None:
         """The text of another file in the folder, such as the lock; None where it is not there."""
 
+    def raw(self, path: str) -> bytes | None:
+        """The bytes of any file, by its path in the folder; None where it is not there.
+
+        Raises:
+            PromptError: it cannot be read.
+        """
+
 
 class WorkingTree:
     """The files as they stand in a folder."""
@@ -65,13 +72,17 @@ class WorkingTree:
             raise PromptError(f"{path} cannot be read: {error}") from error
 
     def file(self, name: str) -> str | None:
-        path = self.folder / name
+        data = self.raw(name)
+        return None if data is None else decoded(data, str(self.folder / name))
+
+    def raw(self, path: str) -> bytes | None:
+        file = self.folder / path
         try:
-            return decoded(path.read_bytes(), str(path))
+            return file.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise PromptError(f"{path} cannot be read: {error.strerror or error}") from error
+            raise PromptError(f"{file} cannot be read: {error.strerror or error}") from error
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}{ENDING}"
@@ -111,8 +122,11 @@ class CommitTree:
         return decoded(data, self.place(name))
 
     def file(self, name: str) -> str | None:
-        data = self.history.read_at(self.sha, name)
+        data = self.raw(name)
         return None if data is None else decoded(data, f"{self.history.prefix}{name}@{self.ref}")
+
+    def raw(self, path: str) -> bytes | None:
+        return self.history.read_at(self.sha, path)
 
 
 class MappingTree:
@@ -139,6 +153,40 @@ class MappingTree:
 
     def file(self, name: str) -> str | None:
         return self.files.get(name)
+
+    def raw(self, path: str) -> bytes | None:
+        text = self.texts.get(path.removesuffix(ENDING)) if path.endswith(ENDING) else self.files.get(path)
+        return None if text is None else text.encode()
+
+
+class EditedTree:
+    """Another tree in which some prompt files say something else, or are there besides."""
+
+    def __init__(self, tree: Tree, edited: Mapping[str, str]) -> None:
+        """The files of `tree` with these bytes, as texts by the names of their prompts, instead of its own."""
+        self.tree = tree
+        self.edited = edited
+
+    @property
+    def frozen(self) -> bool:
+        return self.tree.frozen
+
+    def names(self) -> list[str]:
+        return sorted({*self.tree.names(), *self.edited})
+
+    def place(self, name: str) -> str:
+        return f"{name} (edited)" if name in self.edited else self.tree.place(name)
+
+    def text(self, name: str) -> str:
+        name = normal_name(name)
+        return decoded(self.edited[name].encode(), self.place(name)) if name in self.edited else self.tree.text(name)
+
+    def file(self, name: str) -> str | None:
+        return self.tree.file(name)
+
+    def raw(self, path: str) -> bytes | None:
+        name = path.removesuffix(ENDING)
+        return self.edited[name].encode() if path.endswith(ENDING) and name in self.edited else self.tree.raw(path)
 
 
 def decoded(data: bytes, path: str) -> str:

@@ -552,7 +552,7 @@ def test_a_bump_changes_the_version_and_nothing_else_of_a_file(tmp_path, before,
     path = tmp_path / "a.prompty"
     path.write_bytes(before.encode())
 
-    assert _with_version(path, "1.1.0").new == after
+    assert _with_version(PromptRepository(tmp_path), "a.prompty", "1.1.0").new == after
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,10 @@ def _house() -> House:
 
     settings = read_settings(project_root(Path.cwd()))
     return House(
-        root=settings.root, prompts=settings.prompts, scan=partial(scan, rules=settings.redact), models=settings.models
+        root=settings.root,
+        prompts=settings.prompts,
+        scan=partial(scan, rules=settings.redact),
+        models=settings.models.gone,
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_agentops.cli import command, tell
-from pytest_agentops.errors import HistoryError, PromptError, PromptInputError, PromptSyntaxError, UsageError
+from pytest_agentops.errors import HistoryError, PromptError, PromptSyntaxError, UsageError
 
 if TYPE_CHECKING:
     from pytest_agentops.history import Change
@@ -230,24 +230,21 @@ def _render(options: argparse.Namespace) -> int:
 
 def _input(prompt: Prompt, given: str) -> tuple[str, Any]:
     """One input as it is typed: a text, JSON where the kind is no text, or a file."""
+    from pytest_agentops.kinds import Field, typed
+
     name, equals, text = given.partition("=")
     if not equals:
         raise UsageError(f"{given!r} is no input; write name=value")
-    kind = prompt.inputs[name].kind if name in prompt.inputs else "string"
+    wanted = prompt.inputs.get(name, Field(name))
     if text.startswith("@"):
         try:
             data = Path(text[1:]).read_bytes()
-            if kind in ("image", "file"):
+            if wanted.kind in ("image", "file"):
                 return name, data
             text = data.decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"{name}: {text[1:]} cannot be read: {error}") from error
-    if kind in ("array", "object", "thread"):
-        try:
-            return name, json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise PromptInputError(f"{name} is of the kind {kind} and takes JSON: {error}") from None
-    return name, text
+    return name, typed(wanted, text)
 
 
 def _log(options: argparse.Namespace) -> int:
@@ -434,8 +431,8 @@ def _lint(options: argparse.Namespace) -> int:
         complaint
         for name, (path, text) in texts.items()
         for complaint in lint(
-            name, text, path=path, source=prompts.tree.text, today=datetime.now(UTC).date(), models=settings.models,
-            tokens=estimated_tokens, most_tokens=options.max_tokens,
+            name, text, path=path, source=prompts.tree.text, today=datetime.now(UTC).date(),
+            models=settings.models.gone, tokens=estimated_tokens, most_tokens=options.max_tokens,
         )
     ]  # fmt: skip
     found += near_duplicates(texts)

@@ -1,0 +1,648 @@
+"""Where experiments are run: many questions at once, each answer on disk before the next one is asked.
+
+An answer is a recording like that of a test: what went over the wire, redacted, as a cassette. So a run that is killed
+has lost nothing that it had been given, an answer can become a test, and whatever reads traces reads these.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_agentops.capture import Recording, watching
+from pytest_agentops.datasets import MISSING
+from pytest_agentops.errors import AgentopsError, CassetteError, ExperimentError, NothingCaptured, did_you_mean
+from pytest_agentops.exchange import Exchange, parse_json, server_events
+from pytest_agentops.expect.calls import differences
+from pytest_agentops.expect.responses import Judged
+from pytest_agentops.expect.written import from_yaml
+from pytest_agentops.experiment import (
+    Check,
+    Experiment,
+    Outcome,
+    Place,
+    Score,
+    State,
+    Trial,
+    asked,
+    cost_of,
+    endpoint_of,
+    likely_usage,
+)
+from pytest_agentops.explain import mismatch_lines
+from pytest_agentops.journal import ignored_by_git
+from pytest_agentops.models import Endpoint
+from pytest_agentops.prompt import Prompt
+from pytest_agentops.recall import Recall
+from pytest_agentops.redaction import Redactor
+from pytest_agentops.repository import PromptRepository
+from pytest_agentops.settings import Settings
+from pytest_agentops.tape import Tape, load, one_after_another, save, write_whole
+from pytest_agentops.trace import Trace
+from pytest_agentops.wire import items, mapping
+
+if TYPE_CHECKING:
+    import openai
+    from filelock import FileLock
+
+LONGEST = 200_000
+"""Characters of an answer after which no more is taken: a model that never ends costs without end."""
+
+_PLAN, _LOG, _LOCK = "experiment.json", "trials.jsonl", "run.lock"
+_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An experiment on disk."""
+
+    id: str
+    title: str
+    """Its variants, in short."""
+    began: datetime
+    answers: int
+    """How many questions have been answered."""
+
+
+class Laboratory:
+    """The experiments of a project, below `.agentops/playground`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.folder = settings.root / ".agentops" / "playground"
+        self.prompts = PromptRepository(settings.prompts)
+        self.recall = Recall(settings.root, self.prompts)
+        self._runs: dict[str, Run] = {}
+        self._lock = threading.Lock()
+
+    def begin(self, experiment: Experiment) -> Run:
+        """A new experiment, written down and not started.
+
+        Raises:
+            ExperimentError: it cannot be run.
+            ExpectationError: one of its checks means nothing.
+        """
+        experiment.checked()
+        for check in experiment.checks:
+            if check.kind == "expectation":
+                from_yaml(check.text)
+        now = datetime.now(UTC)
+        run = Run(self, f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}", experiment)
+        ignored_by_git(self.settings.root / ".agentops")
+        run.folder.mkdir(parents=True)
+        plan = Redactor(self.settings.redact).text(experiment.to_json())
+        write_whole(run.folder / _PLAN, plan.encode("utf-8", "backslashreplace"))
+        with self._lock:
+            self._runs[run.id] = run
+        return run
+
+    def open(self, id: str) -> Run:  # noqa: A002 - what everybody calls it
+        """The experiment of this name, with the answers that it has.
+
+        Raises:
+            ExperimentError: there is none, or its plan cannot be read.
+        """
+        with self._lock:
+            if id not in self._runs:
+                plan = self.folder / id / _PLAN
+                if not _ID.fullmatch(id) or not plan.is_file():
+                    raise ExperimentError(f"there is no run {id!r} in {self.folder}")
+                text = plan.read_text(encoding="utf-8", errors="replace")
+                self._runs[id] = Run(self, id, Experiment.from_json(text))
+                self._runs[id].read()
+            return self._runs[id]
+
+    def kept(self) -> list[Kept]:
+        """The experiments on disk, the newest first; one whose plan cannot be read is left out."""
+        found = []
+        folders = sorted(self.folder.iterdir(), reverse=True) if self.folder.is_dir() else []
+        for folder in folders:
+            with suppress(ExperimentError, OSError):
+                if _ID.fullmatch(folder.name):
+                    experiment = Experiment.from_json((folder / _PLAN).read_text(encoding="utf-8", errors="replace"))
+                    began = datetime.strptime(folder.name[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
+                    answers = len({line.partition(b'"state"')[0] for line in _lines(folder / _LOG)})
+                    title = " | ".join(variant.title for variant in experiment.variants)
+                    found.append(Kept(folder.name, title, began, answers))
+        return found
+
+
+def probe(endpoint: Endpoint) -> tuple[bool, str]:
+    """Whether an endpoint answers, and what it says: it is asked for its models, which costs nothing."""
+    import openai
+
+    if lacks := endpoint.lacks(os.environ):
+        return False, f"{lacks} is not set in the environment"
+    try:
+        with _client(endpoint, seconds=5.0, retries=0) as client:
+            known = [model.id for model in client.models.list()]
+    except openai.APIStatusError as error:
+        if error.status_code == 404:  # Some servers list no models.
+            return True, "it answers, and does not say which models it has"
+        return False, _said(error)
+    except openai.OpenAIError as error:
+        return False, f"it cannot be reached: {error.__cause__ or error}"
+    if known and endpoint.model not in known:
+        return False, f"it answers, and has no model {endpoint.model!r}{did_you_mean(endpoint.model, known)}"
+    return True, "it answers"
+
+
+def _client(endpoint: Endpoint, *, seconds: float, retries: int) -> openai.OpenAI:
+    import openai
+
+    key = os.environ.get(endpoint.key or "") or "no-key-is-needed"
+    return openai.OpenAI(base_url=endpoint.base_url, api_key=key, timeout=seconds, max_retries=retries)
+
+
+class Run:
+    """One experiment: it can be started, stopped, started again, and looked at from any thread meanwhile."""
+
+    def __init__(self, laboratory: Laboratory, id: str, experiment: Experiment) -> None:  # noqa: A002
+        self.id, self.experiment = id, experiment
+        self.folder = laboratory.folder / id
+        self.problem = ""
+        """Why it does not go on by itself: a limit was reached."""
+        self.revision = 0
+        """Grows with everything that happens, so that who draws it knows whether to draw it anew."""
+        self._laboratory = laboratory
+        self._lock = threading.RLock()
+        self._trials = {place: Trial(place) for place in experiment.places}
+        self._shift = _Shift()
+        self._clients: dict[str, openai.OpenAI] = {}
+        self._held: FileLock | None = None
+
+    # --- what there is of it -----------------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> bool:
+        """Whether questions are under way."""
+        return bool(self._shift.threads) and not self._shift.stopped.is_set()
+
+    @property
+    def open(self) -> int:
+        """How many questions have no answer yet."""
+        with self._lock:
+            return sum(not trial.finished for trial in self._trials.values())
+
+    def outcome(self) -> Outcome:
+        """What has become of it so far."""
+        with self._lock:
+            trials = tuple(
+                replace(trial, so_far=self._shift.arriving[place].text)
+                if trial.state == "running" and place in self._shift.arriving
+                else trial
+                for place, trial in self._trials.items()
+            )
+        return Outcome(self.experiment, trials)
+
+    def cassette(self, place: Place) -> Path:
+        """Where the recording of a trial is, once there is one."""
+        return self.folder / f"{place.variant}-{place.case}-{place.repeat}.yaml"
+
+    def prompt(self, variant: int) -> Prompt:
+        """The prompt of a variant.
+
+        Raises:
+            PromptError: it is not there, or cannot be read.
+        """
+        return self.experiment.variants[variant].prompt(self._laboratory.prompts)
+
+    def read(self) -> None:
+        """Take in what was written down of it before."""
+        for line in _lines(self.folder / _LOG):
+            with suppress(ValueError, TypeError, KeyError, AttributeError):
+                said = json.loads(line)
+                place = Place(*map(int, said["place"]))
+                scores = tuple(Score(**each) for each in said.get("scores", ()))
+                trial = Trial(
+                    place, said["state"], problem=said.get("problem", ""), cost=said.get("cost"),
+                    origin=said.get("origin", ""), first=said.get("first"), scores=scores,
+                )  # fmt: skip
+                if place in self._trials and trial.state in ("done", "replayed", "failed", "stopped"):
+                    self._trials[place] = trial
+        for place, trial in self._trials.items():
+            if trial.state != "waiting":
+                self._trials[place] = self._with_trace(trial)
+
+    def _with_trace(self, trial: Trial) -> Trial:
+        try:
+            return replace(trial, trace=load(self.cassette(trial.place)).trace())
+        except CassetteError as error:
+            if not trial.finished:  # Nothing had been heard from the model.
+                return trial
+            return replace(trial, state="waiting", problem=str(error))  # What cannot be read is asked anew.
+
+    # --- running -----------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Ask whatever has no answer yet; what failed or was stopped is asked again.
+
+        Raises:
+            ExperimentError: another process runs it.
+        """
+        with self._lock:
+            if self.running:
+                return
+            self._hold()
+            self.problem = ""
+            waiting = [place for place, trial in self._trials.items() if not trial.finished]
+            spent = self.outcome().spent
+            for place in waiting:
+                self._trials[place] = Trial(place)
+            self.revision += 1
+            shift = self._shift = _Shift(self._whom(), waiting, spent)
+            shift.threads = [
+                threading.Thread(target=self._work, args=[shift], name=f"{self.id}-{number}", daemon=True)
+                for number in range(min(self.experiment.concurrency, len(waiting)))
+            ]
+            if not shift.threads:
+                self._release()
+            for thread in tuple(shift.threads):
+                thread.start()
+
+    def stop(self) -> None:
+        """Ask nothing more, and take no more of what is being answered.
+
+        It is told at once; who waits for a server that says nothing finds out when its time is up.
+        """
+        with self._lock:
+            shift = self._shift
+            shift.stopped.set()
+            for place, arriving in shift.arriving.items():
+                self._trials[place] = replace(
+                    self._trials[place], state="stopped", so_far=arriving.text, problem="it was stopped"
+                )
+            self._release()
+            self.revision += 1
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Wait until it has come to its end; whether it has."""
+        until = None if seconds is None else time.monotonic() + seconds
+        for thread in tuple(self._shift.threads):
+            thread.join(None if until is None else max(0.0, until - time.monotonic()))
+        return not self._shift.threads
+
+    def _hold(self) -> None:
+        from filelock import FileLock, Timeout
+
+        if self._held is not None:
+            return
+        lock = FileLock(self.folder / _LOCK)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise ExperimentError(f"another process runs {self.id}; wait until it has ended") from None
+        self._held = lock
+
+    def _release(self) -> None:
+        if self._held is not None:
+            self._held.release()
+            self._held = None
+
+    def _work(self, shift: _Shift) -> None:
+        try:
+            while not (shift.stopped.is_set() or shift.full):
+                try:
+                    place = shift.waiting.popleft()
+                except IndexError:
+                    return
+                self._answer(shift, place)
+        finally:
+            with self._lock:
+                shift.threads.remove(threading.current_thread())
+                if not shift.threads and shift is self._shift:
+                    self._release()
+                self.revision += 1
+
+    def _whom(self) -> Sequence[tuple[Prompt, Endpoint] | str]:
+        """For each variant its prompt and where it is asked, or why it cannot be."""
+        found: list[tuple[Prompt, Endpoint] | str] = []
+        models = self._laboratory.settings.models
+        for index, variant in enumerate(self.experiment.variants):
+            try:
+                prompt = self.prompt(index)
+                found.append((prompt, endpoint_of(variant, prompt, models)))
+            except AgentopsError as error:
+                found.append(str(error))
+        return found
+
+    def _answer(self, shift: _Shift, place: Place) -> None:
+        """Get the answer of one trial, and write down what came of it."""
+        whom = shift.whom[place.variant]
+        with self._lock:
+            if shift.stopped.is_set():
+                return
+            self._trials[place] = Trial(place, "running")
+            self.revision += 1
+        try:
+            if isinstance(whom, str):
+                trial = Trial(place, "failed", problem=whom)
+            else:
+                trial = self._from_recordings(place, *whom) or self._from_model(shift, place, *whom)
+        except AgentopsError as error:
+            trial = Trial(place, "failed", problem=str(error))
+        except Exception as error:  # A thread that dies would leave its trial running for ever.
+            trial = Trial(place, "failed", problem=f"{type(error).__name__}: {error}")
+        with self._lock:
+            shift.arriving.pop(place, None)
+            shift.reserved.pop(place, None)
+            shift.spent += trial.cost or 0.0 if trial.state != "replayed" else 0.0
+            if shift is not self._shift:  # It was asked anew meanwhile.
+                return
+            if trial.state != "waiting":
+                self._note(trial)
+            self._trials[place] = trial
+            self.revision += 1
+
+    def _note(self, trial: Trial) -> None:
+        line = {
+            "place": trial.place, "state": trial.state, "problem": trial.problem, "cost": trial.cost,
+            "origin": trial.origin, "first": trial.first, "scores": [vars(score) for score in trial.scores],
+        }  # fmt: skip
+        text = Redactor(self._laboratory.settings.redact).text(json.dumps(line, ensure_ascii=False))
+        with (self.folder / _LOG).open("ab", buffering=0) as file:  # The kernel has it; a kill of ours does not matter.
+            file.write(text.encode("utf-8", "backslashreplace") + b"\n")
+
+    # --- where answers come from -------------------------------------------------------------------------------------
+
+    def _from_recordings(self, place: Place, prompt: Prompt, endpoint: Endpoint) -> Trial | None:
+        """The answer of a recording, where no model is to be asked or none can be; None where one is asked."""
+        lacks = endpoint.lacks(os.environ)
+        if not self.experiment.recorded_only and endpoint.name and lacks is None:
+            return None
+        case = self.experiment.cases[place.case]
+        wanted = self.experiment.variants[place.variant].model
+        found = self._laboratory.recall.answer(prompt, case, wanted, place.repeat)
+        if found is None:
+            why = "" if self.experiment.recorded_only else f"{lacks} is not set" if lacks else "no model was picked"
+            return Trial(place, "failed", problem=f"no recording answers this{f', and {why}' if why else ''}")
+        redactor, recording = self._recording(place)
+        with watching(recording):
+            trace = found.tape.trace()
+            scores = tuple(self._scores(place, trace))
+        recording.forget()
+        tapes = one_after_another([found.tape, Tape(recording.exchanges)])
+        self._save(place, replace(tapes, outcome="passed", recorded=found.tape.recorded), redactor)
+        return Trial(
+            place,
+            "replayed",
+            trace=trace,
+            cost=_cost(trace, endpoint),
+            origin=found.cassette,
+            first=_first_word(found.tape.exchanges[:1]),
+            scores=scores,
+        )
+
+    def _from_model(self, shift: _Shift, place: Place, prompt: Prompt, endpoint: Endpoint) -> Trial:
+        """The answer of a model, as far as it came."""
+        down = shift.down.get(endpoint.name)
+        if down is not None:
+            return Trial(place, "failed", problem=down)
+        redactor, recording = self._recording(place)
+        with watching(recording):
+            case, variant = self.experiment.cases[place.case], self.experiment.variants[place.variant]
+            request = asked(prompt, case, endpoint, variant.options)
+            if not self._affords(shift, place, cost_of(endpoint, likely_usage(request)) or 0.0):
+                return Trial(place)
+            arriving = shift.arriving[place] = _Arriving()
+            problem = self._ask(shift, endpoint, request, arriving)
+            trace = recording.freeze()
+            scores = () if problem else tuple(self._scores(place, trace))
+        stopped = shift.stopped.is_set() and bool(problem)
+        state: State = "stopped" if stopped else "failed" if problem else "done"
+        recording.forget()
+        tape = Tape(
+            recording.exchanges,
+            "interrupted" if stopped else "failed" if problem else "passed",
+            recording.renders,
+            recording.recorded,
+        )
+        if shift is self._shift:
+            self._save(place, tape, redactor)
+        return Trial(
+            place, state, so_far=arriving.text, problem=problem, trace=trace if trace.model_calls else None,
+            cost=_cost(trace, endpoint), first=_first_word(recording.exchanges), scores=scores,
+        )  # fmt: skip
+
+    def _recording(self, place: Place) -> tuple[Redactor, Recording]:
+        redactor = Redactor(self._laboratory.settings.redact)
+        recording = Recording(f"{self.id} {'-'.join(map(str, place))}", redactor=redactor)
+        recording.paused = True  # Nothing but its own thread belongs to it: pages render prompts meanwhile.
+        return redactor, recording
+
+    def _save(self, place: Place, tape: Tape, redactor: Redactor) -> None:
+        if tape.exchanges:
+            save(tape, self.cassette(place), scan=redactor.scan)
+
+    def _affords(self, shift: _Shift, place: Place, cost: float) -> bool:
+        """Whether the limit allows this question; what is under way counts with what it may cost."""
+        limit = self.experiment.limit
+        if limit is None:
+            return True
+        with self._lock:
+            spent = shift.spent + sum(shift.reserved.values())
+            if spent + cost > limit:
+                self.problem = (
+                    f"the limit of ${limit:g} allows no further question: ${spent:.4f} are spent or under way, "
+                    f"and the next may cost ${cost:.4f}"
+                )
+                shift.full = True
+                return False
+            shift.reserved[place] = cost
+            return True
+
+    def _ask(self, shift: _Shift, endpoint: Endpoint, request: Mapping[str, Any], arriving: _Arriving) -> str:
+        """Ask, and take in what arrives; why that came to no end, or nothing."""
+        import openai
+
+        client = self._client(endpoint)
+        arriving.begin()
+        try:
+            with client.chat.completions.create(**request) as stream:
+                for chunk in stream:
+                    self._take(chunk, arriving)
+                    if shift.stopped.is_set() or arriving.length > LONGEST or arriving.took > self.experiment.seconds:
+                        arriving.cut = True
+                        break
+        except openai.APIStatusError as error:
+            problem = _said(error)
+            if error.status_code in (401, 403):
+                shift.down[endpoint.name] = problem
+            return problem
+        except openai.APITimeoutError:
+            return f"no answer within {self.experiment.seconds:g} s"
+        except openai.APIConnectionError as error:
+            where = endpoint.base_url or os.environ.get("OPENAI_BASE_URL") or "OpenAI"
+            problem = f"{where} cannot be reached: {error.__cause__ or error}\n  is the server running there?"
+            shift.down[endpoint.name] = problem
+            return problem
+        except openai.OpenAIError as error:
+            return str(error)
+        if not arriving.cut:
+            return "" if arriving.length or arriving.ended else "the model said nothing"
+        if shift.stopped.is_set():
+            return "it was stopped"
+        if arriving.length > LONGEST:
+            return f"cut off after {LONGEST:,} characters: the answer did not end"
+        return f"cut off after {self.experiment.seconds:g} s: the answer did not end"
+
+    def _take(self, chunk: Any, arriving: _Arriving) -> None:
+        for choice in chunk.choices:
+            said = choice.delta.content or getattr(choice.delta, "refusal", None) or ""
+            for each in choice.delta.tool_calls or ():
+                if each.function is not None:
+                    arriving.add(each.function.arguments or "", shown=False)
+            arriving.add(said)
+            arriving.ended |= choice.finish_reason is not None
+        if chunk.choices:
+            self.revision += 1
+
+    def _client(self, endpoint: Endpoint) -> openai.OpenAI:
+        with self._lock:
+            if endpoint.name not in self._clients:
+                self._clients[endpoint.name] = _client(endpoint, seconds=self.experiment.seconds, retries=2)
+            return self._clients[endpoint.name]
+
+    # --- scores ------------------------------------------------------------------------------------------------------
+
+    def _scores(self, place: Place, trace: Trace) -> Iterator[Score]:
+        """What the checks say of an answer."""
+        case = self.experiment.cases[place.case]
+        if case.expected is not MISSING:
+            yield _as_expected(case.expected, trace)
+        for check in self.experiment.checks:
+            try:
+                yield self._score(check, trace)
+            except AgentopsError as error:
+                yield Score(_short(check.text), None, str(error).partition("\n")[0])
+
+    def _score(self, check: Check, trace: Trace) -> Score:
+        if check.kind == "expectation":
+            try:
+                mismatch = from_yaml(check.text).mismatch(trace)
+            except NothingCaptured:
+                return Score(_short(check.text), None, "nothing was recorded")
+            reason = "\n".join(mismatch_lines(mismatch)) if mismatch else ""
+            return Score(_short(check.text), mismatch is None, reason)
+        endpoint = self._laboratory.settings.models.endpoint(self.experiment.judge)
+        verdict = Judged(check.text, endpoint.model or None, 1, self._client(endpoint)).verdict(trace)
+        return Score(_short(check.text), verdict.passed, verdict.votes[0].reason)
+
+
+class _Shift:
+    """One stretch of work on a run, from its start to its end or until it is stopped."""
+
+    def __init__(
+        self, whom: Sequence[tuple[Prompt, Endpoint] | str] = (), waiting: Iterable[Place] = (), spent: float = 0.0
+    ) -> None:
+        self.whom = whom
+        """For each variant its prompt and where it is asked, or why it cannot be."""
+        self.waiting = deque(waiting)
+        self.spent = spent
+        """US dollars, those of earlier shifts included."""
+        self.reserved: dict[Place, float] = {}
+        """What the questions under way may cost."""
+        self.arriving: dict[Place, _Arriving] = {}
+        self.down: dict[str, str] = {}
+        """Why an endpoint is asked no more: it cannot be reached, or refuses the key."""
+        self.full = False
+        """Whether the limit allows no further question."""
+        self.stopped = threading.Event()
+        self.threads: list[threading.Thread] = []
+
+
+class _Arriving:
+    """An answer while it arrives."""
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._began = time.perf_counter()
+        self.length = 0
+        self.cut = False
+        """Whether no more of it was taken."""
+        self.ended = False
+
+    def begin(self) -> None:
+        """The question is sent now."""
+        self._began = time.perf_counter()
+
+    def add(self, part: str, *, shown: bool = True) -> None:
+        if not part:
+            return
+        self.length += len(part)
+        if shown:
+            self._parts.append(part)
+
+    @property
+    def text(self) -> str:
+        return "".join(tuple(self._parts))
+
+    @property
+    def took(self) -> float:
+        return time.perf_counter() - self._began
+
+
+def _as_expected(expected: object, trace: Trace) -> Score:
+    """Whether an answer is the one that its case expects: word for word, and JSON by its value."""
+    if isinstance(expected, str):
+        same = " ".join(expected.split()) == " ".join(str(trace.response).split())
+        return Score("as expected", same, "" if same else f"expected {_short(expected)!r}")
+    try:
+        found = list(differences(expected, json.loads(str(trace.response)), "$"))
+    except (ValueError, RecursionError):
+        return Score("as expected", False, "the answer is not JSON")
+    reason = "; ".join(f"{each.path}: expected {each.expected!r}, got {each.actual!r}" for each in found[:3])
+    return Score("as expected", not found, reason)
+
+
+def _said(error: Any) -> str:
+    """What a server answered that refused, in one line."""
+    body = error.body if isinstance(error.body, Mapping) else {}
+    message = str(body.get("message") or error.message)
+    return f"{error.status_code}: {' '.join(message.split())[:500]}"
+
+
+def _cost(trace: Trace, endpoint: Endpoint) -> float | None:
+    costs = [
+        cost_of(endpoint, call.usage) if endpoint.price is not None and call.usage is not None else call.cost
+        for call in trace.model_calls
+    ]
+    return None if not costs or None in costs else sum(each for each in costs if each is not None)
+
+
+def _first_word(exchanges: Sequence[Exchange]) -> float | None:
+    """Seconds from a question to the first word of its answer, or to the first tool it asks for; None where the answer
+    came in one piece, or in pieces of another kind than those of chat completions."""
+    for exchange in exchanges:
+        if exchange.judge or exchange.response is None or exchange.timing is None:
+            continue
+        for moment, event in zip(exchange.timing.events, server_events(exchange.response.body), strict=False):
+            for choice in items(mapping(parse_json(event.data)).get("choices")):
+                delta = mapping(mapping(choice).get("delta"))
+                if delta.get("content") or delta.get("tool_calls"):
+                    return moment
+    return None
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 60 else f"{line[:59]}…"
+
+
+def _lines(path: Path) -> list[bytes]:
+    """The whole lines of a log; the last one was cut where there is no end behind it."""
+    try:
+        return path.read_bytes().split(b"\n")[:-1]
+    except OSError:
+        return []
