@@ -66,17 +66,15 @@ def refresh(index: RunIndex) -> None:
 def choose(runs: tuple[Run, ...]) -> Wanted:
     """What the person asks for; it stands in the URL."""
     there = choices(runs)
-    columns = st.columns([3, 1.2, 1.6, 1.6, 1.2])
-    with columns[0]:
+    chosen = {}
+    with st.container(horizontal=True):
         text = st.text_input(
             "Search", key="q", type="search", placeholder="Search names, prompts, models, tools, messages", live=True,
             label_visibility="collapsed", bind="query-params", on_change=from_the_start,
         )  # fmt: skip
-    chosen = {}
-    for column, name in zip(columns[1:], ("status", "prompt", "model", "agent"), strict=True):
-        with column:
+        for name in ("status", "prompt", "model", "agent"):
             chosen[name] = st.selectbox(
-                name.capitalize(), there[name], index=None, key=name, placeholder=f"any {name}",
+                name.capitalize(), there[name], index=None, key=name, placeholder=f"any {name}", width=190,
                 label_visibility="collapsed", bind="query-params", disabled=not there[name], on_change=from_the_start,
             )  # fmt: skip
     sort, descending = st.session_state.get("runs-sort", ("recorded", True))
