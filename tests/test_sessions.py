@@ -308,7 +308,13 @@ def test_what_is_no_run_of_the_project_is_not_opened(tmp_path):
     keep(tmp_path, "elsewhere/cassettes/test_a/test_secret.yaml", tape())
     root = tmp_path / "project"
 
-    for name in ("../elsewhere/cassettes/test_a/test_secret.yaml", "pyproject.toml", "cassettes/test_a", "", "/etc/x.yaml"):
+    for name in (
+        "../elsewhere/cassettes/test_a/test_secret.yaml",
+        "pyproject.toml",
+        "cassettes/test_a",
+        "",
+        "/etc/x.yaml",
+    ):
         with pytest.raises(CassetteMissing, match="there is no recorded run"):
             opened(root, name)
     with pytest.raises(CassetteMissing, match=r"did you mean 'cassettes/test_a/test_whole\.yaml'\?"):

@@ -103,7 +103,9 @@ def test_whatever_people_and_models_wrote_is_text(part):
 
     tags = Tags(html).found
     assert {tag for tag, _ in tags} & {"script", "img", "a", "iframe", "object", "link", "style", "form"} == set()
-    assert [name for _, attributes in tags for name in attributes if name.startswith("on") or name in ("href", "src")] == []
+    assert [
+        name for _, attributes in tags for name in attributes if name.startswith("on") or name in ("href", "src")
+    ] == []
     styles = [attributes.get("style") or "" for _, attributes in tags]
     assert [style for style in styles if not re.fullmatch(r"[a-z0-9:;.%\s-]*", style)] == []
     assert "49" not in html

@@ -212,11 +212,18 @@ def test_messages_that_are_no_longer_sent_are_counted():
 def test_conversations_that_run_beside_each_other_are_kept_apart():
     def turn(number: int, *said: str) -> ModelCall:
         roles = ("user", "assistant")
-        return asked(number, said=f"to {said[0]}", messages=tuple(Message(roles[at % 2], each) for at, each in enumerate(said)))
+        return asked(
+            number, said=f"to {said[0]}", messages=tuple(Message(roles[at % 2], each) for at, each in enumerate(said))
+        )
 
     trace = Trace((turn(1, "a"), turn(2, "b"), turn(3, "a", "to a", "more"), turn(4, "b", "to b", "more")))
 
-    assert [[message.text for message in each.new] for each in conversation(trace)] == [["a"], ["b"], ["more"], ["more"]]
+    assert [[message.text for message in each.new] for each in conversation(trace)] == [
+        ["a"],
+        ["b"],
+        ["more"],
+        ["more"],
+    ]
 
 
 # --- side by side ----------------------------------------------------------------------------------------------------
