@@ -10,9 +10,11 @@ from drawing import draw_pair, draw_trace
 
 from pytest_agentops.errors import AgentopsError
 from pytest_agentops.formats.traces import about_run, runs_html
-from pytest_agentops.sessions import Run, RunIndex, Wanted, choices, opened, short_name
+from pytest_agentops.sessions import Run, RunIndex, Wanted, choices, opened, short_name, stamp_of
+from pytest_agentops.tape import Tape
 from pytest_agentops.trace import Trace
 
+KEPT = 4
 ABOUT = "The recorded runs of tests, drafts and the playground"
 
 
@@ -145,14 +147,26 @@ def one(root: Path, name: str) -> None:
 def read(root: Path, name: str) -> Trace | None:
     """The trace of a run, below a line that says what it is; where it cannot be read, what is wrong is told."""
     try:
-        tape = opened(root, name)
-        trace = tape.trace()
+        tape, trace = kept(root, name)
     except AgentopsError as error:
         ui.problem(error)
         return None
     st.markdown(f"**{ui.plain(short_name(name))}**", help=ui.plain(name))
     st.caption(ui.plain(about_run(tape, trace)))
     return trace
+
+
+def kept(root: Path, name: str) -> tuple[Tape, Trace]:
+    """What was read of a run, which is not read again while its file stays as it is; the last few are kept."""
+    known = st.session_state.setdefault("traces-read", {})
+    stamp = stamp_of(root, name)
+    if name not in known or known[name][0] != stamp:
+        known.pop(name, None)
+        tape = opened(root, name)
+        known[name] = (stamp, tape, tape.trace())
+        for old in list(known)[:-KEPT]:
+            del known[old]
+    return known[name][1:]
 
 
 def pick_another() -> None:

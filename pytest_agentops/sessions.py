@@ -165,7 +165,7 @@ def opened(root: Path, name: str) -> Tape:
         CassetteMissing: there is no such run in this project.
         CassetteUnreadable: its cassette cannot be read.
     """
-    path, shared, test = (name, "", "") if name.endswith(".yaml") else name.partition("::")
+    path, shared, test = _parted(name)
     place = (root / path).resolve()
     if not path.endswith(".yaml") or not place.is_relative_to(root.resolve()) or not place.is_file():
         near = did_you_mean(name, (each for each, *_ in _files(root)))
@@ -175,6 +175,20 @@ def opened(root: Path, name: str) -> Tape:
     if found is None:
         raise CassetteMissing(f"{path} holds nothing of {test!r}{did_you_mean(test, tape.tests)}")
     return found
+
+
+def stamp_of(root: Path, name: str) -> tuple[int, int, int] | None:
+    """What changes when the file of a run does; None where it is not there."""
+    try:
+        stat = (root / _parted(name)[0]).stat()
+    except (OSError, ValueError):
+        return None
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def _parted(name: str) -> tuple[str, str, str]:
+    """The path of a run's cassette, and the test where several share it."""
+    return (name, "", "") if name.endswith(".yaml") else name.partition("::")
 
 
 class RunIndex:
@@ -506,7 +520,7 @@ def _without_take(stem: str) -> str:
 
 def short_name(name: str) -> str:
     """A run in a few words: the name of its test and which take it is, as its cassette's name tells."""
-    path, shared, test = (name, "", "") if name.endswith(".yaml") else name.partition("::")
+    path, shared, test = _parted(name)
     told = (test if shared else test_of(path) or path.removeprefix(_PLAYGROUND)).rpartition("::")[2]
     number = number_of(path)
     return f"{told}, take {number}" if number > 1 else told

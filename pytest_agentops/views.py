@@ -87,7 +87,7 @@ def waterfall(trace: Trace) -> Waterfall:
     what happened in a tool inside of the tool call.
     """
     laid = _Laid(trace)
-    rows = tuple(laid.rows())
+    rows = _stretched(list(laid.rows()))
     timed = any(row.start is not None for row in rows)
     return Waterfall(rows if timed else tuple(_in_order(rows)), timed)
 
@@ -95,6 +95,22 @@ def waterfall(trace: Trace) -> Waterfall:
 def tree(trace: Trace) -> tuple[Row, ...]:
     """The same rows, for those whom the order interests and not the times."""
     return waterfall(trace).rows
+
+
+def _stretched(rows: list[Row]) -> tuple[Row, ...]:
+    """The rows, those that nobody timed with the time of what is inside of them."""
+    for index in reversed(range(len(rows))):
+        row, at = rows[index], index + 1
+        if row.start is None and row.inside and row.call is None:
+            inside = []
+            while at <= index + row.inside:
+                inside.append(rows[at])
+                at += rows[at].inside + 1
+            times = [(each.start, each.start + (each.seconds or 0)) for each in inside if each.start is not None]
+            if times:
+                begin, end = min(start for start, _ in times), max(end for _, end in times)
+                rows[index] = replace(row, start=begin, seconds=round(end - begin, 4))
+    return tuple(rows)
 
 
 @dataclass
@@ -117,7 +133,12 @@ class _Laid:
         in_spans = {call.span: call for call in (*tool_calls, *trace.program_calls) if call.span is not None}
         told = {call.span for call in trace.model_calls if call.id == f"span-{call.span}" or not call.attempts}
         # A framework tells of a model call that the wire told of too: it is one call.
-        around = {span.number for call in trace.model_calls for span in self._around(call.span)}
+        around: set[int] = set()
+        for call in trace.model_calls:
+            for span in self._around(call.span):
+                if span.number in around:
+                    break  # And so is everything that it is inside of.
+                around.add(span.number)
         left_out = {
             span.number
             for span in trace.spans
@@ -153,10 +174,10 @@ class _Laid:
             waiting += [(depth + 1, each) for each in sorted(node.children, key=_order, reverse=True)]
         inside = [0] * len(found)
         around: list[int] = []
-        for index, row in enumerate(found):
-            del around[row.depth :]
-            for outer in around:
-                inside[outer] += 1
+        for index, row in enumerate([*found, Row("", "task", "")]):
+            while around and found[around[-1]].depth >= row.depth:
+                inside[around[-1]] = index - around[-1] - 1
+                around.pop()
             around.append(index)
         return (replace(row, inside=count) for row, count in zip(found, inside, strict=True))
 
@@ -343,17 +364,11 @@ def graph(trace: Trace, *, most: int = 40) -> Graph:
 
 def _between_agents(trace: Trace) -> Iterator[tuple[Any, tuple[Role, str], tuple[Role, str]]]:
     """Each hand-over and each delegation, from which agent to which."""
-    spans = {span.number: span for span in trace.spans}
-
-    def agent_of(number: int | None) -> str | None:
-        while number is not None and number in spans:
-            if spans[number].kind == "agent":
-                return spans[number].name
-            number = spans[number].parent
-        return None
-
+    agents: dict[int | None, str | None] = {}
+    for span in sorted(trace.spans, key=lambda span: span.number):  # What a span is inside of has a smaller number.
+        agents[span.number] = span.name if span.kind == "agent" else agents.get(span.parent)
     for span in trace.spans:
-        outer = agent_of(span.parent)
+        outer = agents.get(span.parent)
         if span.kind == "agent" and outer not in (None, span.name):
             yield "delegates", ("agent", str(outer)), ("agent", span.name)
         elif span.kind == "delegation":
@@ -368,15 +383,18 @@ def _between_agents(trace: Trace) -> Iterator[tuple[Any, tuple[Role, str], tuple
 
 def _layers(agents: Sequence[tuple[Role, str]], edges: Iterable[tuple[Any, Any, Any]]) -> dict[str, int]:
     """How far each agent is from those that nobody led to; of a ring, from the first one that did anything."""
-    led = {(start[1], end[1]) for _, start, end in edges if start[0] == end[0] == "agent"}
+    led: dict[str, list[str]] = {}
+    for _, start, end in edges:
+        if start[0] == end[0] == "agent":
+            led.setdefault(start[1], []).append(end[1])
     names = [name for _, name in agents]
-    reached = {end for _, end in led}
+    reached = {end for ends in led.values() for end in ends}
     begun = [name for name in names if name not in reached] or names[:1]
     found = dict.fromkeys(begun, 0)
     waiting = list(begun)
     for name in waiting:
-        for start, end in sorted(led):
-            if start == name and end not in found:
+        for end in led.get(name, ()):
+            if end not in found:
                 found[end] = found[name] + 1
                 waiting.append(end)
     return {name: found.get(name, 0) for name in names}

@@ -142,6 +142,11 @@ def test_a_bar_stands_where_its_time_is():
     assert "$0.5000" in html
 
 
+def test_a_run_in_which_nothing_happened_says_so():
+    for draw in (waterfall_html, tree_html, graph_html, messages_html):
+        assert "No model was asked in this run, and no tool was called." in draw(Trace())
+
+
 def test_a_click_folds_opens_and_goes_on():
     shown = Shown().toggled("fold:span-1").toggled("row:model-0").toggled("row:model-1").toggled("row:model-0")
 

@@ -110,6 +110,15 @@ def test_spans_that_are_deeper_than_python_recurses_are_rows_too():
     assert waterfall(Trace(spans=spans)).rows[-1].depth == 2999
 
 
+def test_an_agent_that_nobody_timed_lasts_as_long_as_what_is_inside_of_it():
+    trace = Trace(
+        (asked(1, started=2.0, span=2), asked(2, started=5.0, span=2)),
+        spans=(Span(1, "agent", "desk"), Span(2, "task", "ask", parent=1)),
+    )
+
+    assert drawn(trace)[:2] == [(0, "span-1", "desk", 2.0, 4.0), (1, "span-2", "ask", 2.0, 4.0)]
+
+
 def test_what_is_folded_hides_what_is_inside_of_it():
     trace = Trace(
         (asked(1, ToolCall("look_up"), started=0.0, span=1), asked(2, started=2.0)),

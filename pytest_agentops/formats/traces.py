@@ -6,7 +6,7 @@ Each function gives a piece of a page. What has an attribute `data-pick` can be 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -42,6 +42,8 @@ MOST_ROWS = 300
 MOST_MESSAGES = 100
 MOST_RUNS = 100
 _MOST_CALLS = 300
+_MOST_GROUPS = 200
+_Each = TypeVar("_Each")
 _HEAD, _REST = 2_000, 100_000
 """Characters of a text that are shown at once, and those that can be unfolded."""
 
@@ -468,8 +470,10 @@ def _known(figure: Callable[[], str], *, known: bool = True) -> tuple[str, str]:
 
 
 def _models(trace: Trace) -> Iterator[list[str]]:
-    for model in dict.fromkeys(call.model or call.provider for call in trace.model_calls):
-        calls = [call for call in trace.model_calls if (call.model or call.provider) == model]
+    grouped: dict[str, list[ModelCall]] = {}
+    for call in trace.model_calls:
+        grouped.setdefault(call.model or call.provider, []).append(call)
+    for model, calls in _most(grouped):
         usages = [call.usage for call in calls if call.usage is not None]
         costs = [call.cost for call in calls if call.error is None]
         known = [cost for cost in costs if cost is not None]
@@ -487,16 +491,25 @@ def _models(trace: Trace) -> Iterator[list[str]]:
 
 
 def _tools(trace: Trace) -> Iterator[list[str]]:
-    counted = Counter(call.name for call in trace.tool_calls)
-    for name, times in counted.most_common(200):
-        calls = [call for call in trace.tool_calls if call.name == name]
+    grouped: dict[str, list[ToolCall]] = {}
+    for call in trace.tool_calls:
+        grouped.setdefault(call.name, []).append(call)
+    for name, calls in _most(grouped):
         took = [call.seconds for call in calls if call.seconds is not None]
         yield [
             _cut(name, 100),
-            f"{times:,}",
+            f"{len(calls):,}",
             *(f"{sum(call.status == status for call in calls):,}" for status in ("error", "unanswered")),
             f"{sum(took):,.1f}" if took else "–",
         ]
+
+
+def _most(grouped: Mapping[str, list[_Each]]) -> Iterator[tuple[str, list[_Each]]]:
+    """The groups, the largest first; of very many the smallest ones together."""
+    ordered = sorted(grouped.items(), key=lambda each: -len(each[1]))
+    yield from ordered[:_MOST_GROUPS]
+    if len(ordered) > _MOST_GROUPS:
+        yield f"{len(ordered) - _MOST_GROUPS:,} more", [call for _, calls in ordered[_MOST_GROUPS:] for call in calls]
 
 
 # --- two runs --------------------------------------------------------------------------------------------------------
@@ -620,8 +633,6 @@ def _told_of(run: Run) -> Iterator[str]:
 
 
 # --- what they share -------------------------------------------------------------------------------------------------
-
-_Each = TypeVar("_Each")
 
 
 def about_run(tape: Tape, trace: Trace) -> str:
