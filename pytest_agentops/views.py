@@ -514,14 +514,17 @@ def aligned(one: Trace, other: Trace, name: str = "") -> SideBySide:
 
 
 def arguments_apart(each: Beside) -> tuple[Words, Words]:
-    """The arguments of two calls and their results, cut where they differ in a word; empty where they are equal."""
+    """The arguments of two calls and their results, cut where they differ in a word; empty where they are equal.
+
+    Texts that are too long for it to be quick, of which a run may have hundreds, are not cut.
+    """
     if each.one is None or each.other is None:
         return (), ()
     return tuple(_apart(written(side(each.one)), written(side(each.other))) for side in _SIDES)  # type: ignore[return-value]
 
 
 def _apart(one: str, other: str) -> Words:
-    return () if one == other else tuple(words(one, other))
+    return () if one == other or len(one) + len(other) > _LONG else tuple(words(one, other))
 
 
 _SIDES: tuple[Callable[[ToolCall], Any], ...] = (
@@ -549,3 +552,4 @@ def written(value: object) -> str:
 
 
 _SHORT = 72
+_LONG = 8_000
