@@ -227,10 +227,23 @@ def test_edited_files_stand_over_those_of_a_commit(house):
     assert tree.file("prompts.lock") == tree.raw("prompts.lock").decode() == prompts.tree.file("prompts.lock")
 
 
-def test_a_branch_is_named_after_the_prompt_and_its_version(house):
+def test_a_branch_is_named_after_the_prompt_and_its_version_and_what_is_free(house):
     made = save_version(house.prompts, "a", HELLO, message="why").bump
 
     assert suggested_branch(made) == "prompt/a-1.1.0"
+    assert suggested_branch(made, ["prompt/a-1.1.0", "prompt/a-1.1.0-2"]) == "prompt/a-1.1.0-3"
+
+
+def test_on_a_branch_that_has_bumped_already_the_version_is_raised_no_second_time(house):
+    save_version(house.prompts, "a", HELLO, message="once").apply()
+    house.git("switch", "-q", "prompt/a-1.1.0")
+
+    again = save_version(house.prompts, "a", HELLO.replace("1.0.0", "1.1.0") + "And again.\n", message="twice")
+    again.apply()
+
+    assert (again.branch, again.bump.new) == ("prompt/a-1.1.0-2", "1.1.0")
+    house.git("switch", "-q", again.branch)
+    assert list(check(house.prompts, "main")) == []
 
 
 # --- a test ----------------------------------------------------------------------------------------------------------
