@@ -152,7 +152,7 @@ def _inputs(settings: Settings, understood: Manuscript | None) -> dict[str, Any]
     name = understood.name
     recorded = next(iter(_recorded(settings.root, name)), {})
     with st.expander("Inputs", expanded=True, key="edit/inputs"):
-        fields = tuple(understood.prompt.inputs.values())
+        fields = understood.prompt.inputs
         filled = forms.inputs_form(fields, f"edit/{name}", {**recorded, **_state("given").get(name, {})})
     _state("given")[name] = filled
     return filled

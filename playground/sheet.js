@@ -16,6 +16,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
   }
   sheet.onclick = (event) => pick(event, event.target);
   sheet.onkeydown = (event) => {
+    const scrolled = event.target.closest(".scrolls");
+    if (scrolled && scrolled.scrollHeight > scrolled.clientHeight && event.key.startsWith("Arrow")) event.stopPropagation(); // They scroll, and vote for nobody.
     if ((event.key === "Enter" || event.key === " ") && event.target.dataset.pick !== undefined) pick(event, event.target);
   };
   function pick(event, target) {

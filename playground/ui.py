@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import importlib
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,8 @@ from typing import Any
 import streamlit as st
 
 from pytest_agentops.errors import AgentopsError
+from pytest_agentops.formats.grid import style
+from pytest_agentops.laboratory import Laboratory
 from pytest_agentops.repository import PromptRepository
 from pytest_agentops.settings import Settings, project_root, read_settings
 
@@ -25,6 +29,20 @@ def settings() -> Settings:
 def prompts(of: Settings) -> PromptRepository:
     """The prompts of the working tree."""
     return PromptRepository(of.prompts)
+
+
+def laboratory(of: Settings) -> Laboratory:
+    """Where experiments run; the same for every visitor and click."""
+    made = _laboratory(str(of.root))
+    made.settings = of  # A model may have been added meanwhile.
+    return made
+
+
+@st.cache_resource
+def _laboratory(root: str) -> Laboratory:
+    # The client takes a second to import, which would be the first run's.
+    threading.Thread(target=importlib.import_module, args=["openai"], daemon=True).start()
+    return Laboratory(read_settings(Path(root)))
 
 
 @contextmanager
@@ -54,6 +72,9 @@ def empty(says: str, then: str = "") -> None:
 
 def plain(text: str) -> str:
     """Text for Streamlit's Markdown that means nothing in it: no emphasis, link, image, colour, icon or formula."""
+    # Addresses become links whatever is escaped in them; a word joiner, which nobody sees, keeps them from being any.
+    for mark in ("://", "www.", "@"):
+        text = text.replace(mark, f"{mark[0]}\u2060{mark[1:]}" if len(mark) > 1 else f"\u2060{mark}")
     return "".join(f"\\{each}" if each in _MEANING else each for each in text)
 
 
@@ -83,6 +104,6 @@ def _nothing() -> None:
 _sheet = st.components.v2.component(
     "agentops_sheet",
     html="<div class='sheet'></div>",
-    css=(_HERE / "sheet.css").read_text(encoding="utf-8"),
+    css=style(),
     js=(_HERE / "sheet.js").read_text(encoding="utf-8"),
 )

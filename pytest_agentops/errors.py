@@ -5,6 +5,7 @@ AgentopsError
 │   ├── SettingsError            an option, an environment variable or [tool.agentops]
 │   ├── ExpectationError         an expectation that cannot mean anything
 │   ├── ExperimentError          a comparison of variants that cannot be run
+│   ├── DatasetError             a dataset, or a table of cases, that cannot be read
 │   └── PromptError              a prompt file, or what was passed to it
 │       ├── PromptNotFound
 │       │   └── VersionNotFound      the prompt is there, this version of it is not
@@ -28,6 +29,7 @@ AgentopsError
 ├── BudgetExceeded             a run is over the budget of its test, or a call was stopped that would be
 ├── NothingCaptured            an expectation was asked of an empty recording
 ├── Unjudged                   a judge gave no verdict
+├── VoteError                  a file of votes that cannot be read or written
 ├── ReportError                a report that cannot be read, merged, or vouched for
 ├── NeverHeld                  what comes after something that did not happen was asked for
 └── UnknownFigure              a figure that the evidence does not give
@@ -73,6 +75,10 @@ class ExpectationError(UsageError, ValueError):
 
 class ExperimentError(UsageError):
     """A comparison of variants that cannot be run: nothing to ask, too much, or a plan that is none."""
+
+
+class DatasetError(UsageError):
+    """A dataset, or a table of cases, that cannot be read, does not fit its prompt or cannot be added to."""
 
 
 class PromptError(UsageError):
@@ -230,6 +236,10 @@ class BudgetExceeded(AgentopsError):
 
 class Unjudged(AgentopsError):
     """A judge gave no verdict: the response neither meets its criterion nor fails it."""
+
+
+class VoteError(AgentopsError):
+    """A file of votes cannot be read or written."""
 
 
 class ReportError(AgentopsError):

@@ -6,9 +6,12 @@ variant to one case. What is written down of an experiment is its plan; its answ
 
 from __future__ import annotations
 
+import base64
 import json
 import math
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from statistics import fmean
@@ -36,6 +39,8 @@ OPTIONS: Mapping[str, str] = {
     "reasoning_effort": "how long it thinks: minimal, low, medium, high",
 }
 """The settings that most servers know, with what each does; any other argument of chat completions goes through."""
+
+_LONGEST_PLAN = 5_000_000
 
 _RESERVED = ("messages", "model", "stream", "stream_options", "n")
 
@@ -193,6 +198,26 @@ class Experiment:
                 del said["expected"]
         return json.dumps(plan, ensure_ascii=False, default=str)
 
+    def to_link(self) -> str:
+        """The plan as a word that fits into the address of a page; it holds what is compared and no key."""
+        return base64.urlsafe_b64encode(zlib.compress(self.to_json().encode("utf-8", "backslashreplace"), 9)).decode()
+
+    @classmethod
+    def from_link(cls, word: str) -> Experiment:
+        """The plan that `to_link` has written.
+
+        Raises:
+            ExperimentError: it is none.
+        """
+        unpacked = zlib.decompressobj()
+        try:
+            text = unpacked.decompress(base64.urlsafe_b64decode(word), _LONGEST_PLAN)
+        except (ValueError, zlib.error):
+            raise ExperimentError("the address holds no plan of a comparison; it may have been cut") from None
+        if not unpacked.eof:
+            raise ExperimentError("the address holds no whole plan of a comparison; it may have been cut")
+        return cls.from_json(text.decode("utf-8", "replace"))
+
     @classmethod
     def from_json(cls, text: str) -> Experiment:
         """The plan that was written by `to_json`, perhaps by somebody else: it is checked.
@@ -295,6 +320,8 @@ def estimate(experiment: Experiment, prompts: PromptRepository, models: Models) 
             except AgentopsError as error:
                 problems[str(error).partition("\n")[0]] = None
                 continue
+            if not endpoint.name:  # Recordings answer, where they can.
+                continue
             cost = cost_of(endpoint, tokens)
             if cost is None:
                 unpriced[endpoint.name] = None
@@ -309,18 +336,9 @@ def estimate(experiment: Experiment, prompts: PromptRepository, models: Models) 
 
 
 def endpoint_of(variant: Variant, prompt: Prompt, models: Models) -> Endpoint:
-    """Where a variant is asked.
-
-    Raises:
-        PromptError: neither the variant nor the prompt names a model.
-    """
+    """Where a variant is asked; one without a name, where neither the variant nor the prompt names a model."""
     model = variant.model or prompt.model.get("id")
-    if not isinstance(model, str) or not model:
-        raise PromptError(
-            f"{prompt.name} names no model, and none was picked\n"
-            "  pick one, or add to the front matter: model: {id: gpt-5-mini}"
-        )
-    return models.endpoint(model)
+    return models.endpoint(model) if isinstance(model, str) and model else Endpoint("", "")
 
 
 def likely_usage(request: Mapping[str, Any]) -> Usage:
@@ -529,3 +547,31 @@ class Outcome:
     def spent(self) -> float:
         """US dollars, of what was asked and has a known price."""
         return sum(trial.cost or 0.0 for trial in self.trials if trial.state != "replayed")
+
+
+# --- what there is to choose from ------------------------------------------------------------------------------------
+
+
+def references(prompts: PromptRepository, name: str) -> Mapping[str, str]:
+    """The references to a prompt that can be compared, each with what it is: working tree, labels, versions, branches.
+
+    Where there is no git, or nothing is committed, the working tree is all there is.
+    """
+    found = {name: "working tree"}
+    with suppress(PromptError):  # A file of labels that cannot be read is told by `prompts check`.
+        found |= {f"{name}@{label}": f"{label} ({version})" for label, version in prompts.labels.get(name, {}).items()}
+    with suppress(PromptError):  # There may be no history.
+        found |= {f"{name}@{each.version}": each.version for each in prompts.versions(name)}
+        found |= {f"{name}@git:{branch}": f"branch {branch}" for branch in prompts.history.branches()}
+    return found
+
+
+def first_choice(prompts: PromptRepository, name: str) -> tuple[Variant, ...]:
+    """What to compare to begin with: the prompt as it is, and its newest version that is another one."""
+    now = Variant(name)
+    try:
+        digest = prompts.at_hand(name).digest
+        before = next((each for each in prompts.versions(name) if each.digest != digest), None)
+    except PromptError:
+        before = None
+    return (now,) if before is None else (Variant(f"{name}@{before.version}"), now)

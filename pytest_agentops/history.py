@@ -120,6 +120,11 @@ class History:
         """Whether a merge has begun and is not committed."""
         return (Path(self._repo.git_dir) / "MERGE_HEAD").exists()
 
+    @property
+    def user(self) -> str:
+        """Whom git takes for the author of the next commit; nobody where it was never told."""
+        return self._git("config", "user.name", or_else="")
+
     def merge_base(self, ref: str, other: str) -> str:
         """The newest commit that both refs come from.
 

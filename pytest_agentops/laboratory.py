@@ -22,8 +22,11 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_agentops.capture import Recording, watching
 from pytest_agentops.datasets import MISSING
-from pytest_agentops.errors import AgentopsError, CassetteError, ExperimentError, NothingCaptured
+from pytest_agentops.errors import AgentopsError, CassetteError, ExperimentError, NothingCaptured, did_you_mean
+from pytest_agentops.exchange import Exchange, parse_json, server_events
 from pytest_agentops.expect.calls import differences
+from pytest_agentops.expect.responses import Judged
+from pytest_agentops.expect.written import from_yaml
 from pytest_agentops.experiment import (
     Check,
     Experiment,
@@ -47,8 +50,10 @@ from pytest_agentops.repository import PromptRepository
 from pytest_agentops.settings import Settings
 from pytest_agentops.tape import Tape, load, one_after_another, save, write_whole
 from pytest_agentops.trace import Trace
+from pytest_agentops.wire import items, mapping
 
 if TYPE_CHECKING:
+    import openai
     from filelock import FileLock
 
 LONGEST = 200_000
@@ -86,8 +91,12 @@ class Laboratory:
 
         Raises:
             ExperimentError: it cannot be run.
+            ExpectationError: one of its checks means nothing.
         """
         experiment.checked()
+        for check in experiment.checks:
+            if check.kind == "expectation":
+                from_yaml(check.text)
         now = datetime.now(UTC)
         run = Run(self, f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}", experiment)
         ignored_by_git(self.settings.root / ".agentops")
@@ -129,6 +138,33 @@ class Laboratory:
         return found
 
 
+def probe(endpoint: Endpoint) -> tuple[bool, str]:
+    """Whether an endpoint answers, and what it says: it is asked for its models, which costs nothing."""
+    import openai
+
+    if lacks := endpoint.lacks(os.environ):
+        return False, f"{lacks} is not set in the environment"
+    try:
+        with _client(endpoint, seconds=5.0, retries=0) as client:
+            known = [model.id for model in client.models.list()]
+    except openai.APIStatusError as error:
+        if error.status_code == 404:  # Some servers list no models.
+            return True, "it answers, and does not say which models it has"
+        return False, _said(error)
+    except openai.OpenAIError as error:
+        return False, f"it cannot be reached: {error.__cause__ or error}"
+    if known and endpoint.model not in known:
+        return False, f"it answers, and has no model {endpoint.model!r}{did_you_mean(endpoint.model, known)}"
+    return True, "it answers"
+
+
+def _client(endpoint: Endpoint, *, seconds: float, retries: int) -> openai.OpenAI:
+    import openai
+
+    key = os.environ.get(endpoint.key or "") or "no-key-is-needed"
+    return openai.OpenAI(base_url=endpoint.base_url, api_key=key, timeout=seconds, max_retries=retries)
+
+
 class Run:
     """One experiment: it can be started, stopped, started again, and looked at from any thread meanwhile."""
 
@@ -143,7 +179,7 @@ class Run:
         self._lock = threading.RLock()
         self._trials = {place: Trial(place) for place in experiment.places}
         self._shift = _Shift()
-        self._clients: dict[str, Any] = {}
+        self._clients: dict[str, openai.OpenAI] = {}
         self._held: FileLock | None = None
 
     # --- what there is of it -----------------------------------------------------------------------------------------
@@ -296,9 +332,7 @@ class Run:
         for index, variant in enumerate(self.experiment.variants):
             try:
                 prompt = self.prompt(index)
-                # Recordings answer a prompt that names no model, too.
-                endpoint = Endpoint("", "") if self.experiment.recorded_only else endpoint_of(variant, prompt, models)
-                found.append((prompt, endpoint))
+                found.append((prompt, endpoint_of(variant, prompt, models)))
             except AgentopsError as error:
                 found.append(str(error))
         return found
@@ -345,14 +379,14 @@ class Run:
     def _from_recordings(self, place: Place, prompt: Prompt, endpoint: Endpoint) -> Trial | None:
         """The answer of a recording, where no model is to be asked or none can be; None where one is asked."""
         lacks = endpoint.lacks(os.environ)
-        if not self.experiment.recorded_only and lacks is None:
+        if not self.experiment.recorded_only and endpoint.name and lacks is None:
             return None
         case = self.experiment.cases[place.case]
         wanted = self.experiment.variants[place.variant].model
         found = self._laboratory.recall.answer(prompt, case, wanted, place.repeat)
         if found is None:
-            why = "" if lacks is None else f"\n  {lacks} is not set, so no model can be asked"
-            return Trial(place, "failed", problem=f"no recording answers this{why}")
+            why = "" if self.experiment.recorded_only else f"{lacks} is not set" if lacks else "no model was picked"
+            return Trial(place, "failed", problem=f"no recording answers this{f', and {why}' if why else ''}")
         redactor, recording = self._recording(place)
         with watching(recording):
             trace = found.tape.trace()
@@ -360,14 +394,13 @@ class Run:
         recording.forget()
         tapes = one_after_another([found.tape, Tape(recording.exchanges)])
         self._save(place, replace(tapes, outcome="passed", recorded=found.tape.recorded), redactor)
-        timing = found.tape.exchanges[0].timing
         return Trial(
             place,
             "replayed",
             trace=trace,
             cost=_cost(trace, endpoint),
             origin=found.cassette,
-            first=timing.first if timing is not None else None,
+            first=_first_word(found.tape.exchanges[:1]),
             scores=scores,
         )
 
@@ -399,7 +432,7 @@ class Run:
             self._save(place, tape, redactor)
         return Trial(
             place, state, so_far=arriving.text, problem=problem, trace=trace if trace.model_calls else None,
-            cost=_cost(trace, endpoint), first=arriving.first, scores=scores,
+            cost=_cost(trace, endpoint), first=_first_word(recording.exchanges), scores=scores,
         )  # fmt: skip
 
     def _recording(self, place: Place) -> tuple[Redactor, Recording]:
@@ -475,15 +508,10 @@ class Run:
         if chunk.choices:
             self.revision += 1
 
-    def _client(self, endpoint: Endpoint) -> Any:
+    def _client(self, endpoint: Endpoint) -> openai.OpenAI:
         with self._lock:
             if endpoint.name not in self._clients:
-                import openai
-
-                key = os.environ.get(endpoint.key or "") or "no-key-is-needed"
-                self._clients[endpoint.name] = openai.OpenAI(
-                    base_url=endpoint.base_url, api_key=key, timeout=self.experiment.seconds, max_retries=2
-                )
+                self._clients[endpoint.name] = _client(endpoint, seconds=self.experiment.seconds, retries=2)
             return self._clients[endpoint.name]
 
     # --- scores ------------------------------------------------------------------------------------------------------
@@ -500,9 +528,6 @@ class Run:
                 yield Score(_short(check.text), None, str(error).partition("\n")[0])
 
     def _score(self, check: Check, trace: Trace) -> Score:
-        from pytest_agentops.expect.responses import Judged
-        from pytest_agentops.expect.written import from_yaml
-
         if check.kind == "expectation":
             try:
                 mismatch = from_yaml(check.text).mismatch(trace)
@@ -544,7 +569,6 @@ class _Arriving:
         self._parts: list[str] = []
         self._began = time.perf_counter()
         self.length = 0
-        self.first: float | None = None
         self.cut = False
         """Whether no more of it was taken."""
         self.ended = False
@@ -556,8 +580,6 @@ class _Arriving:
     def add(self, part: str, *, shown: bool = True) -> None:
         if not part:
             return
-        if self.first is None:
-            self.first = round(self.took, 4)
         self.length += len(part)
         if shown:
             self._parts.append(part)
@@ -597,6 +619,20 @@ def _cost(trace: Trace, endpoint: Endpoint) -> float | None:
         for call in trace.model_calls
     ]
     return None if not costs or None in costs else sum(each for each in costs if each is not None)
+
+
+def _first_word(exchanges: Sequence[Exchange]) -> float | None:
+    """Seconds from a question to the first word of its answer, or to the first tool it asks for; None where the answer
+    came in one piece, or in pieces of another kind than those of chat completions."""
+    for exchange in exchanges:
+        if exchange.judge or exchange.response is None or exchange.timing is None:
+            continue
+        for moment, event in zip(exchange.timing.events, server_events(exchange.response.body), strict=False):
+            for choice in items(mapping(parse_json(event.data)).get("choices")):
+                delta = mapping(mapping(choice).get("delta"))
+                if delta.get("content") or delta.get("tool_calls"):
+                    return moment
+    return None
 
 
 def _short(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The door for a shell: `pytest-agentops cassettes|prompts|traces COMMAND`; each area has a module of its own."""
+"""The door for a shell: `pytest-agentops cassettes|prompts|traces|votes COMMAND`; each area has a module of its own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pytest_agentops.errors import AgentopsError, CassetteMissing, UsageError, d
 if TYPE_CHECKING:
     from pytest_agentops.tape import Tape
 
-AREAS = ("cassettes", "prompts", "report", "traces")
+AREAS = ("cassettes", "prompts", "report", "traces", "votes")
 """Each has commands of its own."""
 COMMANDS = ("compare", "doctor", "gate", "init", "playground")
 """Commands of no area."""
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="pytest-agentops", description="Look at what agents did and were told: cassettes, traces, prompts."
+        prog="pytest-agentops", description="Look at what agents did and were told: cassettes, traces, prompts, votes."
     )
     parser.add_argument("--version", action="version", version=f"pytest-agentops {version('pytest-agentops')}")
     areas = parser.add_subparsers(title="what to look at", metavar="AREA or COMMAND", required=True)

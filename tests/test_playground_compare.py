@@ -1,0 +1,224 @@
+"""The pages for comparing and for models, driven headlessly; the browser drives the same in test_browser.py."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from pytest_agentops.cli.playground import app, flags
+from pytest_agentops.datasets import Case
+from pytest_agentops.experiment import Experiment, Variant
+from pytest_agentops.laboratory import Laboratory
+from pytest_agentops.settings import read_settings
+from pytest_agentops.testing import Says, ScriptedModel
+
+PROMPT = "---\nversion: 1.0.0\ninputs:\n  question: {kind: string}\n---\nuser:\n{{ question }}\n"
+
+
+@pytest.fixture
+def model() -> Iterator[ScriptedModel]:
+    with ScriptedModel(lambda request: Says(f"To {request.prompt}")) as model:
+        yield model
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: ScriptedModel) -> Path:
+    (tmp_path / "prompts").mkdir()
+    (tmp_path / "prompts" / "ask.prompty").write_text(PROMPT)
+    (tmp_path / "pyproject.toml").write_text(f"[tool.agentops.models.m]\nbase_url = '{model.base_url}'\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    return tmp_path
+
+
+def opened(**query: str) -> AppTest:
+    test = AppTest.from_file(str(app()), default_timeout=30)
+    for name, value in query.items():
+        test.query_params[name] = value
+    return test.run()
+
+
+def plan(*questions: str) -> Experiment:
+    return Experiment((Variant("ask", "m"), Variant("ask", "m", {"temperature": 1.0})),
+                      tuple(Case({"question": each}) for each in questions))  # fmt: skip
+
+
+def settled(test: AppTest, project: Path) -> AppTest:
+    """The page once the run that it shows has ended."""
+    name = test.query_params["run"]
+    name = name[0] if isinstance(name, list) else name
+    runs = Laboratory(read_settings(project))
+    for _ in range(200):
+        if runs.open(name).outcome().open == 0:
+            break
+    return test.run()
+
+
+def test_a_first_visit_offers_the_prompt_and_a_form_of_its_inputs(project):
+    page = opened()
+
+    assert not page.exception
+    assert page.title[0].value == "Compare"
+    assert page.selectbox(key="0.prompt").value == "ask"
+    assert page.selectbox(key="0.at").options == ["working tree"]
+    assert page.session_state["source"] == "Form"
+
+
+def test_a_plan_in_the_address_fills_the_page_and_runs(project, model):
+    page = opened(plan=plan("one", "two").to_link())
+    assert page.number_input(key="1.temperature").value == 1.0
+
+    run = next(each for each in page.button if each.label == "Run")
+    page = run.click().run()
+
+    assert not page.exception
+    (kept,) = Laboratory(read_settings(project)).kept()
+    assert kept.title == "ask · working tree, m | ask · working tree, m, temperature 1.0"
+
+
+def test_a_run_in_the_address_is_there_again_after_a_reload(project, model):
+    laboratory = Laboratory(read_settings(project))
+    run = laboratory.begin(plan("one"))
+    run.start()
+    assert run.wait(30)
+
+    page = opened(run=run.id)
+
+    assert not page.exception
+    assert "2 of 2 answered" in page.markdown[0].value.replace("\\", "")
+    assert page.selectbox(key="1.prompt").value == "ask"
+
+
+def test_an_answer_opens_with_what_can_be_made_of_it(project, model):
+    laboratory = Laboratory(read_settings(project))
+    run = laboratory.begin(plan("one"))
+    run.start()
+    assert run.wait(30)
+    page = opened(run=run.id)
+
+    page.session_state["opened"] = (1, 0)
+    page = page.run()
+
+    assert not page.exception
+    assert [tab.label for tab in page.tabs] == ["Answer", "Trace", "Save as test", "Save as case"]
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [({"plan": "nonsense"}, "the address holds no"), ({"run": "../../etc"}, "there is no run"),
+     ({"run": "20260101-000000-abcdef"}, "there is no run")],
+)  # fmt: skip
+def test_an_address_that_means_nothing_is_told_and_the_page_works(project, query, says):
+    page = opened(**query)
+
+    assert not page.exception
+    assert any(says in error.value.replace("\\", "") for error in page.error)
+
+
+def test_settings_that_are_no_object_of_json_are_told(project):
+    page = opened()
+
+    page = page.text_input(key="0.more").input("[1]").run()
+
+    assert [error.value for error in page.error] == ["This is no JSON object."]
+
+
+def test_variants_are_added_copied_and_left_out(project):
+    page = opened(plan=plan("one").to_link())
+
+    page = page.button(key="1.copy").click().run()
+    assert page.session_state["columns"] == [0, 1, 2]
+    assert page.session_state["2.temperature"] == 1.0
+    page = page.button(key="0.drop").click().run()
+
+    assert page.session_state["columns"] == [1, 2]
+    assert not page.exception
+
+
+# --- states that have nothing to show --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["compare", "edit", "vote", "regression", "traces", "models"])
+def test_an_empty_folder_gets_a_helpful_state_on_every_page(tmp_path, monkeypatch, name):
+    (tmp_path / "pyproject.toml").write_text("")
+    monkeypatch.chdir(tmp_path)
+    page = opened()
+    if name != "compare":
+        page = page.switch_page(f"{name}.py").run()
+
+    assert not page.exception
+    assert [*page.info, *page.warning, *page.error]
+
+
+@pytest.mark.parametrize("name", ["compare", "edit", "vote", "regression", "traces", "models"])
+def test_broken_files_are_told_on_every_page_without_a_traceback(project, name):
+    (project / "prompts" / "broken.prompty").write_bytes(b"---\ninputs: [\n---\n\xff")
+    (project / "tests" / "cassettes" / "test_a").mkdir(parents=True)
+    (project / "tests" / "cassettes" / "test_a" / "test_b.yaml").write_text("digest: sha256:\n{[")
+    page = opened(plan=Experiment((Variant("broken"),), (Case({}),)).to_link())
+    if name != "compare":
+        page = page.switch_page(f"{name}.py").run()
+
+    assert not page.exception
+
+
+def test_settings_that_are_broken_are_told_on_the_page(project):
+    (project / "pyproject.toml").write_text("[tool.agentops]\nrecrd = 1\n")
+
+    page = opened()
+
+    assert not page.exception
+    assert "did you mean 'record'" in page.error[0].value.replace("\\", "")
+
+
+# --- models ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_of_models_says_what_is_set_and_shows_no_key(project, monkeypatch):
+    monkeypatch.setenv("A_KEY", "sk-proj-very-secret")
+    with (project / "pyproject.toml").open("a") as file:
+        file.write('[tool.agentops.models.keyed]\nkey = "A_KEY"\n[tool.agentops.models.lost]\nkey = "B_KEY"\n')
+
+    page = opened().switch_page("models.py").run()
+    page = page.button(key="probe.lost").click().run()
+
+    assert not page.exception
+    said = json.dumps([each.value for each in (*page.markdown, *page.caption, *page.error)])
+    assert "very-secret" not in said
+    assert page.error[0].value.replace("\\", "") == "B_KEY is not set in the environment"
+
+
+# --- how it is opened ------------------------------------------------------------------------------------------------
+
+
+def test_streamlit_is_told_to_listen_here_alone_and_to_send_nothing():
+    said = flags(8501, headless=True)
+
+    assert {"--server.address=127.0.0.1", "--browser.gatherUsageStats=false", "--server.headless=true"} <= set(said)
+
+
+def test_the_pages_import_only_streamlit_this_package_and_the_standard_library():
+    import ast
+    import sys
+
+    folder = app().parent
+    beside = {path.stem for path in folder.glob("*.py")}
+    found = set()
+    for path in folder.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found.add(node.module.partition(".")[0])
+
+    assert found - set(sys.stdlib_module_names) - beside == {"streamlit", "pytest_agentops"}
+
+
+def test_no_page_lets_html_through(project):
+    for path in app().parent.glob("*.py"):
+        assert "unsafe_allow" not in path.read_text()
+        assert "st.html" not in path.read_text()
