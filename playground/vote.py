@@ -117,7 +117,14 @@ with ui.page("Vote", "Two answers to the same case, without whose they are. Vote
             f"{tally.counted.stale} older {'vote is' if tally.counted.stale == 1 else 'votes are'} about a prompt that "
             "has changed since, and count no more."
         )
-    if ballot.alike:
+    if candidates and not by:
+        st.caption(
+            "git does not know who you are, so that your votes are those of nobody in particular: "
+            "`git config user.name NAME`"
+        )
+    if ballot.alike == 1:
+        st.caption("One pair is not asked: both answers are the same.")
+    elif ballot.alike:
         st.caption(f"{ballot.alike} pairs are not asked: both answers are the same.")
     if tally.damaged:
         st.warning("Some lines of the files of votes cannot be read.", icon=":material/warning:")

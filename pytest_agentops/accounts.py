@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
-from pytest_agentops.history import Change, Commit
+from pytest_agentops.history import Change, Commit, Ref
 from pytest_agentops.impact import Effect
 from pytest_agentops.kinds import Field
 from pytest_agentops.prompt import Prompt
@@ -188,6 +188,23 @@ def log_lines(states: Sequence[tuple[Change, Prompt | None]]) -> Iterator[str]:
 
 def _commit(commit: Commit) -> str:
     return f"{commit.short}  {commit.date:%Y-%m-%d}  {commit.author}"
+
+
+def ref_labels(refs: Iterable[Ref]) -> dict[str, str]:
+    """By what is typed for it, what a commit is: its name, the versions that it brought, its date and message."""
+    versions: dict[str, list[str]] = {}
+    kinds = ("branch", "tag", "version", "commit")
+    ordered = sorted(refs, key=lambda ref: kinds.index(ref.kind))
+    for ref in ordered:
+        if ref.kind == "version":
+            versions.setdefault(ref.name, []).append(ref.about)
+    found = {}
+    for ref in ordered:
+        brought = versions.get(ref.name, [])
+        more = f" and {len(brought) - 2} more" if len(brought) > 2 else ""
+        name = f"{', '.join(brought[:2])}{more} · {ref.name}" if brought else ref.name
+        found.setdefault(ref.name, f"{name} · {ref.commit.date:%Y-%m-%d} · {ref.commit.message}")
+    return found
 
 
 def blame_lines(lines: Iterable[tuple[Commit, int, str]], versions: Mapping[str, str]) -> Iterator[str]:

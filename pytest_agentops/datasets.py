@@ -11,10 +11,11 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 
 from pytest_agentops import kinds
@@ -134,9 +135,19 @@ def find(root: Path) -> tuple[Path, ...]:
     return tuple(sorted(found))
 
 
-def home(root: Path, prompt: str) -> Path:
-    """Where cases of a prompt are kept that no other dataset was named for."""
-    return root / FOLDER / f"{prompt}.jsonl"
+def home(root: Path, name: str) -> Path:
+    """Where a dataset of this name is kept; that of a prompt has the prompt's name, unless somebody names another.
+
+    Raises:
+        DatasetError: the name leaves the folder `datasets`.
+    """
+    path = PurePosixPath(name.removesuffix(".jsonl"))
+    if path.is_absolute() or not path.name or ".." in path.parts or not re.fullmatch(r"[\w./ -]+", name):
+        raise DatasetError(
+            f"{name!r} is no name of a dataset; names are paths inside the folder {FOLDER}: "
+            "letters, digits, spaces, ., _, - and /"
+        )
+    return root / FOLDER / f"{path}.jsonl"
 
 
 def load(path: Path, fields: Mapping[str, Field]) -> tuple[Case, ...]:

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from pytest_agentops.errors import HistoryError
 from pytest_agentops.kinds import ENDING as ENDING
@@ -31,6 +31,10 @@ _ALWAYS = ("--literal-pathspecs", "-c", "log.showRoot=true")
 """So that neither the name of a folder nor somebody's settings change what is told."""
 _RECORD = secrets.token_hex(16)
 """Stands before each commit in what git tells; no message has it in it."""
+_REF_FORMAT = "%00".join(
+    f"%({field})"
+    for field in ("refname:short", "objectname", "*objectname", "creatordate:unix", "authorname", "contents:subject")
+)
 _FORMAT = f"--format={_RECORD}%H%x00%at%x00%an%x00%s"
 
 
@@ -49,6 +53,17 @@ class Commit:
     def short(self) -> str:
         """The beginning of its name."""
         return self.sha[:9]
+
+
+@dataclass(frozen=True)
+class Ref:
+    """What a commit can be called."""
+
+    name: str
+    kind: Literal["branch", "tag", "commit", "version"]
+    commit: Commit
+    about: str = ""
+    """For a version, the prompt and its version."""
 
 
 @dataclass(frozen=True)
@@ -345,6 +360,29 @@ class History:
             else:
                 key, _, value = line.partition(" ")
                 about[key] = value
+
+    def refs(self, *, most: int = 30) -> Iterator[Ref]:
+        """The branches, the tags and the commits before HEAD, of each the newest ones.
+
+        Raises:
+            HistoryError: there is no commit here.
+        """
+        self.commit("HEAD")
+        places: tuple[tuple[Literal["branch", "tag"], tuple[str, ...]], ...] = (
+            ("branch", ("refs/heads", "refs/remotes")),
+            ("tag", ("refs/tags",)),
+        )
+        for kind, where in places:
+            told = self._git(
+                "for-each-ref", f"--count={most}", "--sort=-creatordate", f"--format={_REF_FORMAT}", *where
+            )
+            for line in filter(None, told.split("\n")):
+                name, sha, peeled, date, author, subject = line.split("\0", 5)
+                if not name.endswith("/HEAD"):
+                    yield Ref(name, kind, Commit(peeled or sha, _date(date), author, subject))
+        for fields in self._git("log", f"-{most}", _FORMAT, "HEAD").split(_RECORD)[1:]:
+            commit = _commit(fields)
+            yield Ref(commit.short, "commit", commit)
 
     @property
     def alone(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -124,9 +125,24 @@ def cassettes(paths: Sequence[Path]) -> Iterator[Path]:
             yield path
         elif not path.exists():
             raise CassetteMissing(f"there is no {path}")
-        for found in sorted(path.rglob("*.yaml") if path.is_dir() else ()):
-            if _is_ours(found, path):
-                yield found
+        yield from sorted(Path(entry.path) for entry in (entries(path) if path.is_dir() else ()))
+
+
+def entries(folder: Path, *, every: bool = False) -> Iterator[os.DirEntry[str]]:
+    """The files of the cassettes below a folder, in no order; with `every`, each `.yaml` there is one.
+
+    Folders that hold none, such as a virtual environment, are not entered.
+    """
+    waiting = [(str(folder), every or "cassettes" in folder.resolve().parts)]
+    while waiting:
+        place, inside = waiting.pop()
+        with suppress(OSError), os.scandir(place) as listed:  # Gone meanwhile, or not for us to read.
+            for entry in listed:
+                if entry.is_dir(follow_symlinks=False):
+                    if entry.name not in _SKIPPED:
+                        waiting.append((entry.path, inside or entry.name == "cassettes"))
+                elif inside and entry.name.endswith(".yaml"):
+                    yield entry
 
 
 def _is_ours(found: Path, below: Path) -> bool:

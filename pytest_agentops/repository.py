@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_agentops.body import checked_partial, partial_body
 from pytest_agentops.document import FRONT_MATTER
 from pytest_agentops.errors import HistoryError, PromptError, PromptNotFound, VersionNotFound, did_you_mean
-from pytest_agentops.history import ENDING, Change, History
+from pytest_agentops.history import ENDING, Change, History, Ref
 from pytest_agentops.prompt import Prompt, normal_name, sha256
 from pytest_agentops.revision import Revision
 from pytest_agentops.trees import (
@@ -208,6 +208,21 @@ class PromptRepository:
             Version(version, prompt.digest, commit.sha, commit.date, commit.author, commit.message)
             for prompt, commit, version in sorted(found, key=lambda each: Semver.parse(each[2]), reverse=True)
         )
+
+    def refs(self, *, most: int = 60) -> Iterator[Ref]:
+        """What commits of this repository can be called: branches, tags, versions of prompts, the commits before HEAD.
+
+        Raises:
+            HistoryError: there is no repository, or no commit in it.
+        """
+        yield from self.history.refs()
+        states = [
+            Ref(change.commit.short, "version", change.commit, f"{name} {version}")
+            for name in self.history.changes(self.head)
+            if not is_partial(name)
+            for version, change in self._all_states(name).items()
+        ]
+        yield from sorted(states, key=lambda ref: ref.commit.date, reverse=True)[:most]
 
     def _all_states(self, name: str) -> Mapping[str, Change]:
         """The newest change that has each version."""

@@ -15,13 +15,13 @@ LAYERS = [
     ["__main__"],
     ["plugin", "cli"],
     ["beside", "doctor"],
-    ["formats"],
-    ["manuscript"],
-    ["accounts", "explain", "summary"],
-    ["seal"],
+    ["formats", "laboratory"],
+    ["manuscript", "views"],
+    ["accounts", "explain", "sessions", "summary"],
+    ["recall", "seal"],
     ["behaviour"],
     ["report", "saving"],
-    ["impact", "regression", "releases", "usage", "votes"],
+    ["experiment", "impact", "regression", "releases", "usage", "votes"],
     ["adoption", "cassette", "expect", "housekeeping", "importing", "repository"],
     ["journal", "lint", "revision", "trees"],
     ["capture", "tape"],
@@ -49,6 +49,9 @@ INSIDE_A_FOLDER = {
     ("formats.files", "formats.html"),  # It knows them all.
     ("formats.files", "formats.markdown"),
     ("formats.html", "formats.terminal"),
+    ("formats.comparison", "formats.html"),  # The parts of one report, drawn alone.
+    ("formats.comparison", "formats.terminal"),
+    ("formats.comparison", "formats.traces"),
     ("formats.markdown", "formats.terminal"),  # What is folded are the lines of the other one.
     ("importing.dotprompt", "importing.handlebars"),
     ("importing.dotprompt", "importing.messages"),
@@ -101,7 +104,7 @@ WEIGHT = {
     "botocore": {"doctor"},
     "crewai": {"frameworks"},
     "deepdiff": {"explain", "revision"},
-    "filelock": {"cassette", "journal"},
+    "filelock": {"cassette", "journal", "laboratory"},
     "git": {"history"},
     "genai_prices": {"prices"},
     "google": {"doctor", "formats"},  # Its protobuf, for collectors that take nothing else.
@@ -115,7 +118,7 @@ WEIGHT = {
     "langchain_openai": {"doctor"},
     "langgraph": {"doctor"},
     "multidict": {"stubs"},
-    "openai": {"doctor", "expect"},  # To ask a judge, and to be examined.
+    "openai": {"doctor", "expect", "laboratory"},  # To ask a judge, and to be examined.
     "opentelemetry": {"formats", "frameworks"},
     "pydantic": {"doctor"},  # The openai client brings it.
     "pydantic_ai": {"doctor", "frameworks"},

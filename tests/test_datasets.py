@@ -305,7 +305,14 @@ def test_the_datasets_of_a_project_are_in_its_folder(tmp_path):
 
     assert [str(path.relative_to(tmp_path)) for path in find(tmp_path)] == ["datasets/a/x.jsonl", "datasets/b.csv"]
     assert home(tmp_path, "support/triage") == tmp_path / "datasets" / "support" / "triage.jsonl"
+    assert home(tmp_path, "golden.jsonl") == tmp_path / "datasets" / "golden.jsonl"
     assert find(tmp_path / "nowhere") == ()
+
+
+@pytest.mark.parametrize("name", ["", ".", "/etc/passwd", "../x", "a/../../x", "a\\b", "a\0b", "a\nb", "C:x"])
+def test_the_name_of_a_dataset_stays_in_its_folder(tmp_path, name):
+    with pytest.raises(DatasetError, match="is no name of a dataset"):
+        home(tmp_path, name)
 
 
 def test_a_missing_dataset_is_answered_with_the_nearest(tmp_path):

@@ -59,7 +59,7 @@ def test_answers_that_are_all_the_same_are_not_asked(project):
     app = page(candidate("1", answer="Yes."), candidate("2", answer="Yes."))
 
     assert "no two answers to the same case that differ" in app.info[0].value
-    assert app.caption[0].value == "1 pairs are not asked: both answers are the same."
+    assert app.caption[-1].value == "One pair is not asked: both answers are the same."
 
 
 def test_each_key_casts_a_vote_and_the_next_pair_is_there(project):
@@ -67,6 +67,7 @@ def test_each_key_casts_a_vote_and_the_next_pair_is_there(project):
     first = app.button("vote_left").proto
 
     assert (first.shortcut, app.button("vote_back").disabled) == ("left", True)
+    assert "git does not know who you are" in app.caption[0].value
     app.button("vote_left").click().run()
     app.button("vote_tie").click().run()
     app.button("vote_right").click().run()

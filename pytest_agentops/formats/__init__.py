@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from pytest_agentops.history import Commit
 from pytest_agentops.regression import VERDICTS, Case, Figure
@@ -101,6 +102,19 @@ def change(figure: Figure) -> str:
     if figure.change is None or not figure.base or figure.name.startswith("judged "):
         return ""
     return f"{100 * figure.change / figure.base:+.0f} %"
+
+
+def figure_data(figure: Figure) -> dict[str, Any]:
+    """A figure of both sides as a template takes it."""
+    largest = max(figure.base or 0, figure.head or 0) or 1
+    return {
+        "name": figure.name,
+        "base": amount(figure, figure.base),
+        "head": amount(figure, figure.head),
+        "change": change(figure) if figure.change else "",
+        "base_share": round(100 * (figure.base or 0) / largest),
+        "head_share": round(100 * (figure.head or 0) / largest),
+    }
 
 
 def moved(case: Case) -> list[Figure]:

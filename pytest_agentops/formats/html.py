@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -11,12 +10,13 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 
 from pytest_agentops.accounts import words
-from pytest_agentops.formats import about, amount, change, evidence, outcome, plain, sides, totals
+from pytest_agentops.formats import about, evidence, figure_data, outcome, plain, sides, totals
 from pytest_agentops.formats.terminal import notes
 from pytest_agentops.gates import shown
-from pytest_agentops.regression import VERDICTS, Case, Figure
+from pytest_agentops.regression import VERDICTS, Case
 from pytest_agentops.report import PromptChange, Report
 from pytest_agentops.trace import ToolCall
+from pytest_agentops.views import beside
 
 _MOST_SAME = 500
 """Tests that are as they were and are listed by name; beyond that they are counted."""
@@ -44,10 +44,10 @@ def text(report: Report) -> str:
             }
             for each in report.decisions
         ],
-        totals=[_figure(figure) for figure in totals(report)],
-        prompts=[_prompt(prompt) for prompt in report.prompts],
-        cases=[_case(case) for case in told],
-        variants=[_case(case) for case in report.variants],
+        totals=[figure_data(figure) for figure in totals(report)],
+        prompts=[prompt_data(prompt) for prompt in report.prompts],
+        cases=[case_data(case) for case in told],
+        variants=[case_data(case) for case in report.variants],
         same=same[:_MOST_SAME],
         more_same=report.count("same") - min(len(same), _MOST_SAME) - len(report.left_out),
         left_out=[(case.name, case.left_out) for case in report.left_out],
@@ -63,7 +63,8 @@ def _template() -> Template:
     )
 
 
-def _prompt(prompt: PromptChange) -> dict[str, Any]:
+def prompt_data(prompt: PromptChange) -> dict[str, Any]:
+    """What became of a prompt, as a template takes it."""
     return {
         "about": about(prompt),
         "contract": prompt.contract,
@@ -73,7 +74,8 @@ def _prompt(prompt: PromptChange) -> dict[str, Any]:
     }
 
 
-def _case(case: Case) -> dict[str, Any]:
+def case_data(case: Case) -> dict[str, Any]:
+    """A test on both sides, as a template takes it."""
     base, head = case.shown
     there = base is not None and head is not None and not case.problem
     return {
@@ -95,7 +97,7 @@ def _case(case: Case) -> dict[str, Any]:
         else [],
         "drift": case.drift if there else (),
         "findings": case.findings if there else ((), ()),
-        "figures": [_figure(figure) for figure in case.figures] if there else [],
+        "figures": [figure_data(figure) for figure in case.figures] if there else [],
     }
 
 
@@ -114,26 +116,6 @@ def _shapes(case: Case) -> Iterator[dict[str, Any]]:
 
 
 def _rows(base: Sequence[ToolCall], head: Sequence[ToolCall]) -> Iterator[dict[str, str]]:
-    """The calls of both sides, each beside its like."""
-    names = [call.name for call in base], [call.name for call in head]
-    # Of many calls the frequent names are no landmarks, or the time would grow with the square.
-    matcher = difflib.SequenceMatcher(None, *names, autojunk=len(base) * len(head) > 250_000)
-    for _, start, end, other_start, other_end in matcher.get_opcodes():
-        for index in range(max(end - start, other_end - other_start)):
-            was = base[start + index] if start + index < end else None
-            now = head[other_start + index] if other_start + index < other_end else None
-            same = was is not None and now is not None and str(was) == str(now)
-            mark = "" if same else "added" if was is None else "removed" if now is None else "changed"
-            yield {"mark": mark, "base": str(was) if was else "", "head": str(now) if now else ""}
-
-
-def _figure(figure: Figure) -> dict[str, Any]:
-    largest = max(figure.base or 0, figure.head or 0) or 1
-    return {
-        "name": figure.name,
-        "base": amount(figure, figure.base),
-        "head": amount(figure, figure.head),
-        "change": change(figure) if figure.change else "",
-        "base_share": round(100 * (figure.base or 0) / largest),
-        "head_share": round(100 * (figure.head or 0) / largest),
-    }
+    for each in beside(base, head):
+        mark = "" if each.kind == "same" else each.kind
+        yield {"mark": mark, "base": str(each.one) if each.one else "", "head": str(each.other) if each.other else ""}
