@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,12 +15,14 @@ import forms
 import streamlit as st
 import ui
 
+from pytest_agentops import datasets
 from pytest_agentops.datasets import Case
 from pytest_agentops.errors import AgentopsError, ExperimentError
 from pytest_agentops.experiment import (
     OPTIONS,
     Check,
     Experiment,
+    Trial,
     Variant,
     estimate,
     first_choice,
@@ -27,6 +31,7 @@ from pytest_agentops.experiment import (
 from pytest_agentops.formats.grid import answer, dollars, grid, summary
 from pytest_agentops.formats.grid import page as whole_page
 from pytest_agentops.laboratory import Laboratory, Run
+from pytest_agentops.saving import containing, offered, save_test
 
 _ROWS = 20  # Inputs on one screen of the table.
 _state = st.session_state
@@ -274,15 +279,13 @@ def said(case: Case, index: int) -> str:
 
 
 def filled_in(fields: Any, name: str) -> Sequence[Case]:
-    given = forms.inputs_form(fields, f"form.{name}")
+    given = forms.inputs_form(tuple(fields.values()), f"form.{name}", {})
     message = st.text_area("What the user says after it", key="form.message", height=80, persist_state="session",
                            help="for prompts that are instructions alone")  # fmt: skip
     return [Case(inputs=given, message=message or "")]
 
 
 def tabled(laboratory: Laboratory, source: str, fields: Any) -> Sequence[Case]:
-    from pytest_agentops import datasets
-
     if source == "Paste":
         columns = "\t".join([*fields, "message"])
         text = st.text_area("A table with a head, as a spreadsheet copies it, or JSONL", key="pasted", height=160,
@@ -378,8 +381,6 @@ def bar(laboratory: Laboratory, experiment: Experiment | None, run: Run | None) 
 
 def foresee(laboratory: Laboratory, experiment: Experiment) -> None:
     """What it will come to, and what stands in its way."""
-    import os
-
     if not experiment.cases:
         return
     found = estimate(experiment, laboratory.prompts, laboratory.settings.models)
@@ -544,11 +545,68 @@ def look(laboratory: Laboratory, run: Run, variant: int, case: int) -> None:
         if trial.trace is None:
             st.caption("There is no trace of it.")
         else:
-            drawing.draw_trace(trial.trace, "cell")
+            drawing.draw_trace(trial.trace, f"cell.{run.id}.{'.'.join(map(str, trial.place))}")
     with test:
-        st.caption("…")
+        try:
+            save_as_test(laboratory, run, trial)
+        except AgentopsError as error:
+            ui.problem(error)
     with kept:
-        st.caption("…")
+        try:
+            save_as_case(laboratory, run, trial)
+        except AgentopsError as error:
+            ui.problem(error)
+
+
+def save_as_test(laboratory: Laboratory, run: Run, trial: Trial) -> None:
+    """A test that asks this again, and its cassette."""
+    if trial.trace is None or not trial.finished:
+        st.caption("There is no answer yet that a test could expect.")
+        return
+    variant, case = run.experiment.variants[trial.place.variant], run.experiment.cases[trial.place.case]
+    settings, prompt = laboratory.settings, run.prompt(trial.place.variant)
+    slug = variant.name.replace("/", "_").replace("-", "_")
+    words = [word for word in re.findall(r"[a-z0-9]+", said(case, trial.place.case).lower()) if word != "test"]
+    with st.container(horizontal=True):
+        file = st.text_input("File", f"tests/test_{slug}.py", key="test.file")
+        name = st.text_input("Test", f"test_{'_'.join(words[:6]) or 'answer'}", key="test.name")
+    offers = offered(trial.trace, tuple(prompt.outputs.values()))
+    st.caption("What it expects")
+    picked = [
+        each
+        for index, each in enumerate(offers)
+        if st.checkbox(ui.plain(each.words), each.picked, key=f"test.{run.id}.{trial.place}.{index}")
+    ]
+    phrase = st.text_input("The answer contains", key="test.phrase", placeholder="a word or a phrase of it")
+    if phrase:
+        picked.append(containing(trial.trace, phrase))
+    model = settings.models.endpoint(variant.model or str(prompt.model.get("id") or ""))
+    made = save_test(
+        settings.root / (file or ""), name or "", root=settings.root, prompts=laboratory.prompts,
+        reference=variant.reference, inputs=case.inputs, tape=run.tape(trial.place), expected=picked,
+        key_from=model.key, ignore=settings.ignore, rules=settings.redact,
+    )  # fmt: skip
+    st.code(made.source, language="python")
+    if st.button("Write the test and its cassette", type="primary", key="test.write"):
+        made.apply()
+        st.success("Written. It replays what you see here, offline and without a key:", icon=":material/check:")
+        st.code("\n".join(made.commands), language=None)
+
+
+def save_as_case(laboratory: Laboratory, run: Run, trial: Trial) -> None:
+    """The input, and if wanted this answer as the expected one, as a line of a dataset."""
+    case = run.experiment.cases[trial.place.case]
+    name = st.text_input("Dataset", run.experiment.variants[trial.place.variant].name, key="case.dataset",
+                         help="a file in the folder datasets")  # fmt: skip
+    called = st.text_input("Name", case.name, key=f"case.name.{trial.place.case}", placeholder="optional")
+    expects = st.checkbox("This answer is what is expected", key="case.expects", disabled=not trial.finished)
+    new = replace(case, name=called or "", expected=(trial.value or trial.text) if expects else case.expected)
+    st.code(datasets.line(new), language="json", wrap_lines=True)
+    path = datasets.home(laboratory.settings.root, name or "")
+    if st.button("Add it", type="primary", key="case.write"):
+        added = datasets.append(path, new, rules=laboratory.settings.redact)
+        where = path.relative_to(laboratory.settings.root).as_posix()
+        st.success(ui.plain(f"Added to {where}." if added else f"{where} has it already."), icon=":material/check:")
 
 
 with ui.page("Compare", "Variants of a prompt side by side, on the same inputs"):

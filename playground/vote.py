@@ -11,15 +11,26 @@ import ui
 from pytest_agentops import votes
 from pytest_agentops.errors import AgentopsError
 from pytest_agentops.formats import votes as drawn
+from pytest_agentops.laboratory import Laboratory
 from pytest_agentops.repository import PromptRepository
 
 ENOUGH = 10  # With fewer votes a ranking says little.
 
 
-def _candidates() -> Sequence[votes.Candidate]:
-    """The answers to vote on: what the page Compare has put there."""
-    found: Sequence[votes.Candidate] = st.session_state.get("vote_candidates", ())
-    return found
+def _candidates(laboratory: Laboratory) -> Sequence[votes.Candidate]:
+    """The answers to vote on: those of a run of the page Compare, the newest to begin with."""
+    runs = {each.id: each for each in laboratory.kept() if each.answers}
+    if not runs:
+        return ()
+    if st.session_state.get("vote_run") not in runs:
+        st.session_state["vote_run"] = next(iter(runs))
+    with st.popover("Which answers", icon=":material/history:"):
+        # What is compared would tell who is who, so that a run is known by its time alone.
+        chosen = st.selectbox(
+            "Run", list(runs), key="vote_run", persist_state="session",
+            format_func=lambda each: f"{runs[each].began:%d %b %H:%M} UTC, {runs[each].answers} answers",
+        )  # fmt: skip
+    return laboratory.open(chosen).candidates()
 
 
 @st.cache_resource
@@ -88,7 +99,8 @@ def _rank(tally: votes.Tally, *, done: bool) -> None:
 
 
 with ui.page("Vote", "Two answers to the same case, without whose they are. Votes are lines in the folder votes."):
-    settings, candidates = ui.settings(), _candidates()
+    settings = ui.settings()
+    candidates = _candidates(ui.laboratory(settings))
     prompts = _prompts(settings.prompts)
     by = votes.voter(prompts)
     names = {each.prompt for each in candidates} or None

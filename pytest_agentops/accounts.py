@@ -198,7 +198,7 @@ def ref_labels(refs: Iterable[Ref]) -> dict[str, str]:
     for ref in ordered:
         if ref.kind == "version":
             versions.setdefault(ref.name, []).append(ref.about)
-    found = {}
+    found: dict[str, str] = {}
     for ref in ordered:
         brought = versions.get(ref.name, [])
         more = f" and {len(brought) - 2} more" if len(brought) > 2 else ""

@@ -22,7 +22,14 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_agentops.capture import Recording, watching
 from pytest_agentops.datasets import MISSING
-from pytest_agentops.errors import AgentopsError, CassetteError, ExperimentError, NothingCaptured, did_you_mean
+from pytest_agentops.errors import (
+    AgentopsError,
+    CassetteError,
+    ExperimentError,
+    NothingCaptured,
+    PromptError,
+    did_you_mean,
+)
 from pytest_agentops.exchange import Exchange, parse_json, server_events
 from pytest_agentops.expect.calls import differences
 from pytest_agentops.expect.responses import Judged
@@ -50,6 +57,7 @@ from pytest_agentops.repository import PromptRepository
 from pytest_agentops.settings import Settings
 from pytest_agentops.tape import Tape, load, one_after_another, save, write_whole
 from pytest_agentops.trace import Trace
+from pytest_agentops.votes import Candidate
 from pytest_agentops.wire import items, mapping
 
 if TYPE_CHECKING:
@@ -217,6 +225,32 @@ class Run:
             PromptError: it is not there, or cannot be read.
         """
         return self.experiment.variants[variant].prompt(self._laboratory.prompts)
+
+    def tape(self, place: Place) -> Tape:
+        """What was recorded of a trial.
+
+        Raises:
+            CassetteError: there is nothing, or it was damaged.
+        """
+        return load(self.cassette(place))
+
+    def candidates(self) -> tuple[Candidate, ...]:
+        """The answers that can be voted on: the first one of each cell."""
+        found = []
+        for trial in self.outcome().trials:
+            variant = self.experiment.variants[trial.place.variant]
+            if not trial.finished or trial.place.repeat != 1:
+                continue
+            with suppress(PromptError):  # A prompt that is there no more is nothing to decide about.
+                digest = self.prompt(trial.place.variant).digest
+                models = [call.model for call in trial.trace.model_calls] if trial.trace is not None else []
+                found.append(
+                    Candidate(
+                        variant.name, f"{variant.name} · {variant.at}", digest, variant.model or next(iter(models), ""),
+                        self.experiment.cases[trial.place.case], trial.text, trial.calls, variant.options,
+                    )
+                )  # fmt: skip
+        return tuple(found)
 
     def read(self) -> None:
         """Take in what was written down of it before."""

@@ -127,6 +127,7 @@ WEIGHT = {
     "referencing": {"expect"},
     "requests": {"doctor"},
     "rich": {"cli"},
+    "streamlit": {"cli"},  # Where the playground is opened.
     "smolagents": {"doctor", "frameworks"},
     "tomlkit": {"versions"},
     "tornado": {"stubs"},
