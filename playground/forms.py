@@ -17,12 +17,12 @@ _EXACT = 2**53 - 1
 _NOTHING = "(not given)"
 
 
-def inputs_form(fields: Mapping[str, Field], key: str, defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def inputs_form(fields: Sequence[Field], key: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
     """The values that were filled in, by their names; what was left empty and need not be given is not among them."""
     filled: dict[str, Any] = {}
     beside: list[Any] = []
-    for field in fields.values():
-        first = _first(field, defaults or {})
+    for field in fields:
+        first = _first(field, defaults)
         if not _is_short(field):
             place, beside = st.container(), []
         else:

@@ -28,7 +28,7 @@ from pytest_agentops.releases import Bump, Edit, Plan, Recorded, bump, raw_text
 from pytest_agentops.repository import PromptRepository
 from pytest_agentops.tape import Tape, dumps
 from pytest_agentops.trace import Reading, Render, ToolCall
-from pytest_agentops.trees import CommitTree, EditedTree
+from pytest_agentops.trees import CommitTree
 from pytest_agentops.versions import Level
 
 # --- a version -------------------------------------------------------------------------------------------------------
@@ -103,7 +103,7 @@ def save_version(
     text = _written_like(was, text)
     if text == was:
         raise PromptError(f"{name} says what is committed already, so that there is nothing to save")
-    edited = PromptRepository(prompts.folder, tree=EditedTree(tree, {name: text}))
+    edited = committed.edited({name: text})
     edited.at_hand(name)  # What cannot be understood is told before anything else.
     plan, (made, *_) = bump(edited, [name], message, base=base, recorded=recorded, level=level, today=today)
     branch = branch.strip() or suggested_branch(made, history.heads)

@@ -563,7 +563,7 @@ def test_the_plan_of_a_test_is_a_value_that_can_be_shown(tiny_project):
 
 
 def test_a_test_and_the_version_it_is_about_can_be_one_commit(house):
-    edited = PromptRepository(house.folder, tree=EditedTree(house.prompts.tree, {"a": HELLO}))
+    edited = house.prompts.edited({"a": HELLO})
     tape = trial(Says("Hi."), model="m", messages=edited["a"].messages())
 
     test = save_test(
