@@ -90,7 +90,7 @@ def fill(experiment: Experiment) -> None:
     for index, variant in enumerate(experiment.variants):
         put(index, variant)
     if experiment.cases:
-        _state["given"] = experiment.cases
+        _state["cases"] = experiment.cases
         _state["source"] = "As given"
         _state["repeats"], _state["at once"] = experiment.repeats, experiment.concurrency
         _state["limit"] = experiment.limit
@@ -121,7 +121,6 @@ def setup(laboratory: Laboratory, names: Sequence[str]) -> Experiment | None:
         with st.container(border=True, horizontal=True, vertical_alignment="bottom", key=f"variant{index}"):
             variants.append(column(laboratory, names, index))
     st.button("Add a variant", icon=":material/add:", on_click=add, type="tertiary")
-    st.divider()
     name = variants[0].name if variants else names[0]
     cases = inputs(laboratory, name)
     checks = scoring(laboratory)
@@ -235,7 +234,7 @@ def drop(index: int) -> None:
 def inputs(laboratory: Laboratory, name: str) -> Sequence[Case]:
     """The inputs, wherever they come from."""
     sources = ["Recorded tests", "Form", "Paste", "File", "Dataset"]
-    if "given" in _state:
+    if "cases" in _state:
         sources.insert(0, "As given")
     if _state.get("source") not in sources:
         _state["source"] = sources[0]
@@ -243,7 +242,7 @@ def inputs(laboratory: Laboratory, name: str) -> Sequence[Case]:
     try:
         fields = laboratory.prompts[name].inputs
         if source == "As given":
-            return listed(_state["given"], "given")
+            return listed(_state["cases"], "cases")
         if source == "Recorded tests":
             return recorded(laboratory, name)
         if source == "Form":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,12 @@ pytest.importorskip("streamlit")
 
 from streamlit.testing.v1 import AppTest
 
-from pytest_agentops.datasets import Case
+from pytest_agentops.datasets import Case, digest
+from pytest_agentops.experiment import Experiment, Variant
+from pytest_agentops.laboratory import Laboratory
 from pytest_agentops.repository import PromptRepository
+from pytest_agentops.settings import read_settings
+from pytest_agentops.testing import Says, ScriptedModel
 from pytest_agentops.votes import Candidate, Question, cast, home, read
 
 APP = Path(__file__).resolve().parent.parent / "playground" / "app.py"
@@ -31,9 +36,29 @@ def candidate(version: str, ticket: str = "a", **more) -> Candidate:
     return Candidate("greeting", f"greeting@{version}", f"sha256:{version}", case=Case({"ticket": ticket}), **given)
 
 
+def answered(candidates: Sequence[Candidate]) -> None:
+    """Let these be the answers of a run, given by a scripted server."""
+    sides = list(dict.fromkeys((each.reference, each.model) for each in candidates))
+    cases = {digest(each.case): each.case for each in candidates}
+    said = {f"{each.reference}: {each.case.inputs['ticket']}": each.answer for each in candidates}
+    variants = tuple(
+        Variant("greeting", model, source=f"---\nversion: 1.0.0\ninputs:\n  ticket: {{kind: string}}\n---\n"
+                                          f"user:\n{reference}: {{{{ ticket }}}}\n")
+        for reference, model in sides
+    )  # fmt: skip
+    with ScriptedModel(lambda request: Says(said[request.prompt])) as model:
+        Path("pyproject.toml").write_text(
+            "".join(f"[tool.agentops.models.{name}]\nbase_url = '{model.base_url}'\n" for name in {m for _, m in sides})
+        )
+        run = Laboratory(read_settings(Path.cwd())).begin(Experiment(variants, tuple(cases.values())))
+        run.start()
+        assert run.wait(30)
+
+
 def page(*candidates: Candidate) -> AppTest:
+    if candidates:
+        answered(candidates)
     app = AppTest.from_file(str(APP), default_timeout=30)
-    app.session_state["vote_candidates"] = candidates
     app.switch_page("vote.py").run()
     assert not app.exception
     return app

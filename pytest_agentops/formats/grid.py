@@ -184,10 +184,17 @@ def _cell(cell: Cell, against: Trial | None, *, whole: bool) -> dict[str, Any]:
         "state": shown.state,
         "figures": list(_figures(cell)),
         "scores": _scores(cell),
-        "repeats": f"{cell.different} different of {finished}" if finished > 1 else "",
+        "repeats": _repeated(cell.different, finished),
         "origin": shown.origin,
         **_answer(shown, against, whole=whole),
     }
+
+
+def _repeated(different: int, finished: int) -> str:
+    """How much the answers to one question, asked several times, differ."""
+    if finished < 2:
+        return ""
+    return f"{finished} times the same" if different == 1 else f"{different} different answers of {finished}"
 
 
 def _answer(trial: Trial, against: Trial | None, *, whole: bool) -> dict[str, Any]:
