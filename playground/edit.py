@@ -42,8 +42,8 @@ def _recorded(root: Path, name: str) -> Sequence[Mapping[str, Any]]:
 
 
 def _state(kind: str) -> dict[str, Any]:
-    """What is remembered of each prompt, whatever page one visits meanwhile."""
-    found: dict[str, Any] = st.session_state.setdefault(kind, {})
+    """What is remembered of each prompt, whatever page one visits meanwhile; `edited` is for other pages too."""
+    found: dict[str, Any] = st.session_state.setdefault(kind if kind == "edited" else f"edit.{kind}", {})
     return found
 
 
@@ -73,10 +73,10 @@ def _page(settings: Settings) -> None:
 
 def _picked(prompts: PromptRepository, names: list[str]) -> tuple[str, str, str]:
     """The prompt, the state of it to start from, and its text."""
-    before = st.session_state.get("edit_name")
+    before = st.session_state.get("edit.name")
     first, second, third = st.columns([5, 4, 3], vertical_alignment="bottom")
     name = first.selectbox("Prompt", names, index=names.index(before) if before in names else 0, key="edit/name")
-    st.session_state["edit_name"] = name
+    st.session_state["edit.name"] = name
     known = references(prompts, name)
     wanted = second.selectbox(
         "Start from", known, key=f"edit/start/{name}", format_func=_told, on_change=_put_aside, args=(name,)

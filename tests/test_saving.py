@@ -227,10 +227,23 @@ def test_edited_files_stand_over_those_of_a_commit(house):
     assert tree.file("prompts.lock") == tree.raw("prompts.lock").decode() == prompts.tree.file("prompts.lock")
 
 
-def test_a_branch_is_named_after_the_prompt_and_its_version(house):
+def test_a_branch_is_named_after_the_prompt_and_its_version_and_what_is_free(house):
     made = save_version(house.prompts, "a", HELLO, message="why").bump
 
     assert suggested_branch(made) == "prompt/a-1.1.0"
+    assert suggested_branch(made, ["prompt/a-1.1.0", "prompt/a-1.1.0-2"]) == "prompt/a-1.1.0-3"
+
+
+def test_on_a_branch_that_has_bumped_already_the_version_is_raised_no_second_time(house):
+    save_version(house.prompts, "a", HELLO, message="once").apply()
+    house.git("switch", "-q", "prompt/a-1.1.0")
+
+    again = save_version(house.prompts, "a", HELLO.replace("1.0.0", "1.1.0") + "And again.\n", message="twice")
+    again.apply()
+
+    assert (again.branch, again.bump.new) == ("prompt/a-1.1.0-2", "1.1.0")
+    house.git("switch", "-q", again.branch)
+    assert list(check(house.prompts, "main")) == []
 
 
 # --- a test ----------------------------------------------------------------------------------------------------------
@@ -550,7 +563,7 @@ def test_the_plan_of_a_test_is_a_value_that_can_be_shown(tiny_project):
 
 
 def test_a_test_and_the_version_it_is_about_can_be_one_commit(house):
-    edited = PromptRepository(house.folder, tree=EditedTree(house.prompts.tree, {"a": HELLO}))
+    edited = house.prompts.edited({"a": HELLO})
     tape = trial(Says("Hi."), model="m", messages=edited["a"].messages())
 
     test = save_test(
