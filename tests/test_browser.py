@@ -67,11 +67,7 @@ class Playground:
         self.settle()
 
     def says(self, text: str | re.Pattern[str]) -> None:
-        try:
-            self.page.get_by_text(text).first.wait_for()
-        except Exception:
-            self.page.screenshot(path="/tmp/fail.png")
-            raise
+        self.page.get_by_text(text).first.wait_for()
 
     def git(self, *words: str) -> str:
         return git(self.root, *words)
@@ -204,11 +200,18 @@ def app(server, root, browser) -> Iterator[Playground]:
     assert [url for url in elsewhere if not url.startswith((server, "data:", "blob:"))] == []
 
 
-def plan(*tickets: str, versions: tuple[str, ...] = ("1.0.0", "1.1.0"), **changes: object) -> str:
+def plan(
+    *tickets: str,
+    versions: tuple[str, ...] = ("1.0.0", "1.1.0"),
+    model: str = "local",
+    tokens: int | None = None,
+    **changes: object,
+) -> str:
     from pytest_agentops.datasets import Case
     from pytest_agentops.experiment import Experiment, Variant
 
-    variants = tuple(Variant(f"support/agent@{version}", "local") for version in versions)
+    options = {"max_completion_tokens": tokens} if tokens else {}
+    variants = tuple(Variant(f"support/agent@{version}", model, options) for version in versions)
     cases = tuple(Case({"company": "ACME", "ticket": each}, name=each[:20]) for each in tickets)
     return f"/?plan={Experiment(variants, cases, limit=5.0, **changes).to_link()}"  # type: ignore[arg-type]
 
@@ -306,6 +309,92 @@ def test_an_answer_becomes_a_test_that_passes_and_a_case_of_a_dataset(app):
     )  # fmt: skip
     assert "1 passed" in done.stdout, done.stdout + done.stderr
     assert "A strange case" in (app.root / "datasets" / "support" / "agent.jsonl").read_text()
+
+
+def test_a_wording_is_typed_compared_as_edited_here_and_committed_on_a_branch(app):
+    app.visit("/edit")
+    editor = app.page.get_by_label("Source of support/agent")
+    edited = PROMPT.format(version="1.1.0", wording="Be kind, and name the day.")
+    editor.fill(edited)
+    app.page.get_by_label("company").fill("ACME")
+    app.page.get_by_label("company").press("Tab")
+    app.page.get_by_label(re.compile("^ticket")).fill("Where is it?")
+    app.page.get_by_label(re.compile("^ticket")).press("Control+Enter")
+    app.page.locator(".sheet", has_text="You answer for ACME. Be kind, and name the day.").wait_for()
+    app.page.get_by_role("tab", name="Save as version").click()
+    app.page.get_by_label("Why").fill("Names the day")
+    app.press("Show what would be done")
+    app.says("support/agent: 1.1.0 -> 1.2.0 (minor)")
+    before = app.git("status", "--porcelain", "--", "prompts")
+    app.press("Commit to prompt/support-agent-1.2.0")
+    app.says("git switch prompt/support-agent-1.2.0")
+
+    assert app.git("log", "-1", "--format=%s", "prompt/support-agent-1.2.0") == "support/agent 1.2.0: Names the day\n"
+    assert "name the day" in app.git("show", "prompt/support-agent-1.2.0:prompts/support/agent.prompty")
+    assert "1.2.0" in app.git("show", "prompt/support-agent-1.2.0:prompts/prompts.lock")
+    assert app.git("status", "--porcelain", "--", "prompts") == before == ""
+    assert app.git("branch", "--show-current") == "main\n"
+
+
+def test_votes_are_cast_by_keys_and_stand_in_the_repository(app):
+    run(app, "My parcel", "My bill")
+    finished(app, 4)
+    app.page.get_by_role("link", name="Vote").click()
+    app.settle()
+    app.says("0 of 2 answered")
+    app.page.keyboard.press("ArrowLeft")
+    app.says("1 of 2 answered")
+    app.page.keyboard.press("ArrowRight")
+    app.says("Every pair is answered.")
+
+    votes = (app.root / "votes" / "support" / "agent.jsonl", app.root / "votes" / "support__agent.jsonl")
+    (kept,) = [path for path in votes if path.is_file()]
+    assert len(kept.read_text().splitlines()) == 2
+
+
+def test_a_comparison_of_two_commits_opens_a_pair_of_trajectories_and_a_run_its_waterfall(app):
+    """The test that was saved before is recorded anew with the older prompt, so that its answer changes."""
+    run(app, "A moved case", versions=("1.1.0",))
+    finished(app, 1)
+    cassette = app.root / "tests" / "cassettes" / "test_moved" / "test_it.yaml"
+    cassette.parent.mkdir(parents=True, exist_ok=True)
+    newest = max((app.root / ".agentops" / "playground").iterdir())
+    shutil.copy(newest / "0-0-1.yaml", cassette)
+    app.git("add", "tests/cassettes/test_moved")
+    app.git("commit", "-qm", "recorded")
+    run(app, "A moved case", versions=("1.0.0",))
+    finished(app, 1)
+    shutil.copy(max((app.root / ".agentops" / "playground").iterdir()) / "0-0-1.yaml", cassette)
+
+    app.visit("/regression?base=HEAD")
+    app.page.locator('[data-pick^="case:"]').first.click()
+    app.settle()
+    app.page.locator("ins", has_text="No:").first.wait_for()
+
+    app.visit("/traces")
+    app.page.locator('[data-pick^="run:"]', has_text="test_it").first.click()
+    app.settle()
+    app.says("Waterfall")
+    assert app.page.locator('[data-pick^="row:"]').count() >= 1
+    assert "trace=" in app.page.url
+
+
+@pytest.mark.skipif("LOCAL_MODEL_URL" not in os.environ, reason="LOCAL_MODEL_URL names no server of a real model")
+def test_two_versions_are_answered_by_a_real_model(app):
+    """It streams, reports its usage and is slow, which a scripted one only pretends."""
+    app.page.set_default_timeout(300_000)
+    settings = app.root / "pyproject.toml"
+    before = settings.read_text()
+    settings.write_text(f"{before}[tool.agentops.models.real]\nbase_url = {os.environ['LOCAL_MODEL_URL']!r}\n")
+    try:
+        app.visit(plan("Where is my parcel?", "Cancel order 7", "Do you ship abroad?", model="real", tokens=24))
+        app.page.get_by_test_id("stBaseButton-primary").click()
+        finished(app, 6)
+    finally:
+        settings.write_text(before)
+
+    assert all(len(each) > 10 for each in app.answers)
+    assert "tokens" in app.page.locator(".grid .column-head").first.inner_text()
 
 
 def test_hostile_text_of_prompts_inputs_and_models_is_text_on_every_page(app):
