@@ -171,7 +171,7 @@ def _rendered(written: Manuscript, understood: Manuscript | None, inputs: Mappin
     prompt = understood.prompt if understood is not None else None
     left_out = [each.name for each in prompt.inputs.values() if each.kind in RICH] if prompt else []
     if stale:
-        stale += ". Below is what could be rendered last."
+        stale = f"{stale.rstrip('.')}. Below is what could be rendered last."
     ui.sheet(drawn.rendered(said, left_out=left_out, stale=stale), key="edit/rendered")
 
 

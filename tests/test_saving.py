@@ -129,6 +129,12 @@ def test_a_level_can_be_asked_for_and_a_branch_be_named(house):
     assert (plan.branch, plan.bump.new) == ("try/this", "2.0.0")
 
 
+def test_what_no_model_sees_is_a_version_where_a_level_is_asked_for(house):
+    described = HI.replace("name: a", "name: a\ndescription: Greets")
+
+    assert save_version(house.prompts, "a", described, message="why", level="patch").bump.new == "1.0.1"
+
+
 def test_other_files_go_with_a_version(house):
     from pytest_agentops.releases import Edit
 
