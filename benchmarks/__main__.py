@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import capture, compare, decode, expectations, load, prompts, replay, spans, startup, suite
+from benchmarks import capture, compare, decode, expectations, load, prompts, replay, sessions, spans, startup, suite
 
 BENCHMARKS = {
     "replay": replay,
@@ -17,6 +17,7 @@ BENCHMARKS = {
     "expectations": expectations,
     "prompts": prompts,
     "compare": compare,
+    "sessions": sessions,
 }
 
 

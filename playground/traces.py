@@ -28,10 +28,19 @@ def the_list(root: Path, beside: str = "") -> None:
                 "pytest-agentops init",
             )
             return
-        if beside:
-            st.info(ui.plain(f"Pick the run to set beside {short_name(beside)}."), icon=":material/compare_arrows:")
-            st.button("Do not compare", icon=":material/close:", on_click=forget, args=("pick",))
-        wanted = choose(runs)
+    if beside:
+        st.info(ui.plain(f"Pick the run to set beside {short_name(beside)}."), icon=":material/compare_arrows:")
+        st.button("Do not compare", icon=":material/close:", on_click=forget, args=("pick",))
+    listing(root, runs, beside)
+
+
+@st.fragment
+def listing(root: Path, runs: tuple[Run, ...], beside: str) -> None:
+    """The list, which is sorted and searched without reading any recording again."""
+    if st.session_state.pop("runs-opened", False):
+        st.rerun()
+    wanted = choose(runs)
+    with RunIndex(root) as index:
         found = wanted.of(runs, index.containing)
     st.caption(ui.plain(counted(runs, found)))
     if found:
@@ -57,17 +66,15 @@ def refresh(index: RunIndex) -> None:
 def choose(runs: tuple[Run, ...]) -> Wanted:
     """What the person asks for; it stands in the URL."""
     there = choices(runs)
-    columns = st.columns([3, 1.2, 1.6, 1.6, 1.2])
-    with columns[0]:
+    chosen = {}
+    with st.container(horizontal=True):
         text = st.text_input(
             "Search", key="q", type="search", placeholder="Search names, prompts, models, tools, messages", live=True,
             label_visibility="collapsed", bind="query-params", on_change=from_the_start,
         )  # fmt: skip
-    chosen = {}
-    for column, name in zip(columns[1:], ("status", "prompt", "model", "agent"), strict=True):
-        with column:
+        for name in ("status", "prompt", "model", "agent"):
             chosen[name] = st.selectbox(
-                name.capitalize(), there[name], index=None, key=name, placeholder=f"any {name}",
+                name.capitalize(), there[name], index=None, key=name, placeholder=f"any {name}", width=190,
                 label_visibility="collapsed", bind="query-params", disabled=not there[name], on_change=from_the_start,
             )  # fmt: skip
     sort, descending = st.session_state.get("runs-sort", ("recorded", True))
@@ -89,6 +96,7 @@ def picked() -> None:
         picking = "pick" in st.query_params
         st.query_params["other" if picking else "trace"] = value
         forget("pick")
+        st.session_state["runs-opened"] = True
     elif what == "sort":
         sort, descending = st.session_state.get("runs-sort", ("recorded", True))
         st.session_state["runs-sort"] = (value, not descending if sort == value else value not in ("title", "status"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -239,11 +240,16 @@ class RunIndex:
         words = [word[:1000] for word in text.casefold().split()[:50]]
         if not words:
             return frozenset(run.name for run in self.runs())
-        # LIKE asks the index of trigrams, and takes some signs for any; instr takes every sign for itself.
-        asked = " AND ".join(["words.text LIKE ? AND instr(words.text, ?)"] * len(words))
+        asked, values = [], []
+        for word in words:
+            # LIKE asks the index of trigrams, and takes some signs for any; instr takes every sign for itself.
+            if max(map(len, re.split("[%_]", word))) >= 3:  # Of a shorter one SQLite finds nothing beyond ASCII.
+                asked.append("words.text LIKE ?")
+                values.append(f"%{word}%")
+            asked.append("instr(words.text, ?)")
+            values.append(word)
         told = self._base.execute(
-            f"SELECT names.name FROM words JOIN names ON names.id = words.rowid WHERE {asked}",
-            [value for word in words for value in (f"%{word}%", word)],
+            f"SELECT names.name FROM words JOIN names ON names.id = words.rowid WHERE {' AND '.join(asked)}", values
         )
         return frozenset(name for (name,) in told)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from benchmarks import capture, spans
+from benchmarks import capture, sessions, spans
 
 MILLISECONDS, MICROSECONDS = r"[+-]?\d+\.\d\d ms", r"\+ ?-?\d+\.\d\d µs"
 
@@ -27,3 +27,15 @@ def test_capture_measures_clients_streams_and_runs_of_agents():
         "a run of LangGraph", "first chunk",
     ]  # fmt: skip
     assert all(re.search(rf"recording +{MILLISECONDS} .* added {MILLISECONDS} \(", line) for line in lines)
+
+
+def test_sessions_measures_the_list_the_search_and_the_waterfall():
+    first, listed, drawn, searched, waterfall = sessions.measured(runs=3, steps=3)
+
+    assert re.match(r"3 runs read for the first time  \d+\.\d\d s, \d+\.\d\d ms each$", first)
+    assert re.match(r"3 runs listed, warm index  \d+ ms   floor \d+ ms$", listed)
+    assert re.match(r"sorted, and the first of them as HTML  \d+ ms$", drawn)
+    assert re.match(r"searched for two words  \d+ ms, 0 found$", searched)
+    assert re.match(
+        r"a trace of 3 steps  read from its cassette .* s, its waterfall as HTML .* characters\)$", waterfall
+    )

@@ -603,3 +603,25 @@ def test_a_commit_knows_of_a_prompt_that_is_gone(house):
     assert house.prompts.get(f"a@git:{first}").render() == "one"
     with pytest.raises(PromptNotFound):
         house.prompts["a"]
+
+
+def test_what_commits_can_be_called_is_told_by_kind(house):
+    house.prompt("1.0.0")
+    house.commit("The first")
+    house.git("tag", "-a", "v1", "-m", "released")
+    house.git("branch", "topic")
+    house.prompt("1.1.0", "user:\nHello")
+    house.commit("The second")
+    first, second = house.git("rev-parse", "HEAD~1", "HEAD").split()
+
+    told = [(ref.kind, ref.name, ref.commit.sha, ref.about) for ref in PromptRepository(house.folder).refs()]
+
+    assert sorted(told[:2]) == [("branch", "main", second, ""), ("branch", "topic", first, "")]
+    assert told[2:5] == [
+        ("tag", "v1", first, ""),
+        ("commit", second[:9], second, ""),
+        ("commit", first[:9], first, ""),
+    ]
+    assert sorted(told[5:]) == sorted(
+        [("version", second[:9], second, "a 1.1.0"), ("version", first[:9], first, "a 1.0.0")]
+    )

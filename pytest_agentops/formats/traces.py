@@ -37,7 +37,7 @@ from pytest_agentops.views import (
     written,
 )
 
-MOST_ROWS = 500
+MOST_ROWS = 300
 """Rows of a waterfall or a tree that are drawn at once."""
 MOST_MESSAGES = 100
 MOST_RUNS = 100
@@ -551,13 +551,13 @@ def beside_data(each: Beside, *, results: bool = True) -> dict[str, Any]:
 _COLUMNS = (
     ("status", "status", ""),
     ("run", "title", ""),
-    ("recorded", "recorded", "wide"),
-    ("time", "seconds", "number wide"),
-    ("tokens", "tokens", "number"),
-    ("cost", "cost", "number"),
-    ("steps", "steps", "number wide"),
-    ("tools", "tool_calls", "number wide"),
-    ("odd", "findings", "number wide"),
+    ("recorded", "recorded", "t-wide"),
+    ("time", "seconds", "t-number t-wide"),
+    ("tokens", "tokens", "t-number"),
+    ("cost", "cost", "t-number"),
+    ("steps", "steps", "t-number t-wide"),
+    ("tools", "tool_calls", "t-number t-wide"),
+    ("odd", "findings", "t-number t-wide"),
 )
 _COLOURS = {"passed": "good", "failed": "bad", "interrupted": "odd", "unreadable": "bad"}
 
