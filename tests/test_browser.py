@@ -308,6 +308,37 @@ def test_an_answer_becomes_a_test_that_passes_and_a_case_of_a_dataset(app):
     assert "A strange case" in (app.root / "datasets" / "support" / "agent.jsonl").read_text()
 
 
+def test_a_prompt_is_edited_beside_its_effects_and_saved_as_a_version_on_a_branch(app):
+    app.visit("/edit")
+    app.page.get_by_role("textbox", name="company").fill("ACME")
+    app.page.get_by_role("textbox", name="ticket").fill(HOSTILE)
+    app.page.get_by_role("textbox", name="ticket").press("Tab")
+    source = app.page.get_by_label("Source of support/agent")
+    source.click()
+    source.press("Control+End")
+    app.page.keyboard.type("assistant:\nOne moment, {{ ticket")
+    app.says("line 13: unexpected end of template, expected 'end of print statement'. Below is what could")
+    app.page.keyboard.type(" }}!")
+    app.page.locator(".message", has_text="One moment").locator(".untrusted", has_text="<script>").wait_for()
+    assert app.page.locator(".editor .line.untidy").count() == 2
+
+    before = app.git("status", "--porcelain")
+    app.page.get_by_role("tab", name="Save as version").click()
+    app.page.get_by_label("Why").fill(HOSTILE)
+    app.press("Show what would be done")
+    app.says("support/agent: 1.1.0 -> 1.2.0 (minor)")
+    app.press("Commit to prompt/support-agent-1.2.0")
+    app.says("git switch prompt/support-agent-1.2.0")
+
+    assert app.git("show", "prompt/support-agent-1.2.0:prompts/support/agent.prompty").endswith(
+        "{{ ticket }}\nassistant:\nOne moment, {{ ticket }}!\n"
+    )
+    assert app.git("log", "-1", "--format=%s", "prompt/support-agent-1.2.0").startswith("support/agent 1.2.0: <script>")
+    assert app.git("status", "--porcelain") == before
+    assert app.git("branch", "--show-current") == "main\n"
+    assert app.page.evaluate("window.probed") is None
+
+
 def test_hostile_text_of_prompts_inputs_and_models_is_text_on_every_page(app):
     """The fixture sees besides that nothing was asked of any other server, and that no dialog opened."""
     run(app, f"hostile {HOSTILE}", versions=("1.0.0", "1.1.0"))
