@@ -532,7 +532,7 @@ class _Asking:
         return {
             key: value
             for key, value in self.body.items()
-            if key not in left_out and (key not in self.given or changed(self.given[key], value))
+            if key not in left_out and (key not in self.given or _differ(self.given[key], value))
         }
 
     @property
@@ -565,7 +565,7 @@ class _Asking:
         return _CHAT_NAMES if self.api == "chat/completions" else _RESPONSES_NAMES
 
 
-def changed(old: Any, new: Any) -> bool:
+def _differ(old: Any, new: Any) -> bool:
     """Whether two JSON values differ, where 1 and true are two things."""
     return next(changes(old, new), None) is not None
 

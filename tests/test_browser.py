@@ -311,29 +311,35 @@ def test_an_answer_becomes_a_test_that_passes_and_a_case_of_a_dataset(app):
     assert "A strange case" in (app.root / "datasets" / "support" / "agent.jsonl").read_text()
 
 
-def test_a_wording_is_typed_compared_as_edited_here_and_committed_on_a_branch(app):
+def test_a_prompt_is_edited_beside_its_effects_and_saved_as_a_version_on_a_branch(app):
     app.visit("/edit")
-    editor = app.page.get_by_label("Source of support/agent")
-    edited = PROMPT.format(version="1.1.0", wording="Be kind, and name the day.")
-    editor.fill(edited)
-    app.page.get_by_label("company").fill("ACME")
-    app.page.get_by_label("company").press("Tab")
-    app.page.get_by_label(re.compile("^ticket")).fill("Where is it?")
-    app.page.get_by_label(re.compile("^ticket")).press("Control+Enter")
-    app.page.locator(".sheet", has_text="You answer for ACME. Be kind, and name the day.").wait_for()
+    app.page.get_by_role("textbox", name="company").fill("ACME")
+    app.page.get_by_role("textbox", name="ticket").fill(HOSTILE)
+    app.page.get_by_role("textbox", name="ticket").press("Tab")
+    source = app.page.get_by_label("Source of support/agent")
+    source.click()
+    source.press("Control+End")
+    app.page.keyboard.type("assistant:\nOne moment, {{ ticket")
+    app.says("line 13: unexpected end of template, expected 'end of print statement'. Below is what could")
+    app.page.keyboard.type(" }}!")
+    app.page.locator(".message", has_text="One moment").locator(".untrusted", has_text="<script>").wait_for()
+    assert app.page.locator(".editor .line.untidy").count() == 2
+
+    before = app.git("status", "--porcelain")
     app.page.get_by_role("tab", name="Save as version").click()
-    app.page.get_by_label("Why").fill("Names the day")
+    app.page.get_by_label("Why").fill(HOSTILE)
     app.press("Show what would be done")
     app.says("support/agent: 1.1.0 -> 1.2.0 (minor)")
-    before = app.git("status", "--porcelain", "--", "prompts")
     app.press("Commit to prompt/support-agent-1.2.0")
     app.says("git switch prompt/support-agent-1.2.0")
 
-    assert app.git("log", "-1", "--format=%s", "prompt/support-agent-1.2.0") == "support/agent 1.2.0: Names the day\n"
-    assert "name the day" in app.git("show", "prompt/support-agent-1.2.0:prompts/support/agent.prompty")
-    assert "1.2.0" in app.git("show", "prompt/support-agent-1.2.0:prompts/prompts.lock")
-    assert app.git("status", "--porcelain", "--", "prompts") == before == ""
+    assert app.git("show", "prompt/support-agent-1.2.0:prompts/support/agent.prompty").endswith(
+        "{{ ticket }}\nassistant:\nOne moment, {{ ticket }}!\n"
+    )
+    assert app.git("log", "-1", "--format=%s", "prompt/support-agent-1.2.0").startswith("support/agent 1.2.0: <script>")
+    assert app.git("status", "--porcelain") == before
     assert app.git("branch", "--show-current") == "main\n"
+    assert app.page.evaluate("window.probed") is None
 
 
 def test_votes_are_cast_by_keys_and_stand_in_the_repository(app):

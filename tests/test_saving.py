@@ -7,10 +7,12 @@ import json
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from random import Random
 
 import pytest
 from openai import OpenAI
 
+import pytest_agentops
 from pytest_agentops import PromptRepository
 from pytest_agentops.capture import Recording, watching
 from pytest_agentops.errors import HistoryError, PromptError, PromptSyntaxError, SecretFound, UsageError
@@ -27,6 +29,7 @@ from pytest_agentops.saving import (
 )
 from pytest_agentops.tape import Tape, load
 from pytest_agentops.testing import Asks, Says, ScriptedModel, TinyProject, ToolRequest
+from pytest_agentops.trace import ModelCall, ResponseText, ToolCall, Trace
 from pytest_agentops.trees import CommitTree, EditedTree
 from tests.test_repository import House
 
@@ -127,6 +130,12 @@ def test_a_level_can_be_asked_for_and_a_branch_be_named(house):
     plan = save_version(house.prompts, "a", HELLO, message="why", level="major", branch=" try/this ")
 
     assert (plan.branch, plan.bump.new) == ("try/this", "2.0.0")
+
+
+def test_what_no_model_sees_is_a_version_where_a_level_is_asked_for(house):
+    described = HI.replace("name: a", "name: a\ndescription: Greets")
+
+    assert save_version(house.prompts, "a", described, message="why", level="patch").bump.new == "1.0.1"
 
 
 def test_other_files_go_with_a_version(house):
@@ -533,6 +542,29 @@ def test_what_is_no_literal_is_not_offered():
     found = offered(trial(asks, **ASK).trace())
 
     assert not [each for each in found if each.source.startswith("call(")]
+
+
+def test_whatever_a_model_says_what_is_offered_is_python_that_holds():
+    chance = Random(8)
+    letters = "ab1_ \n\r\t\"'\\{}[]()#%:,.\u202e\u2028\x00\x7f\xa0é\ud800😀ﬁ"
+
+    def text() -> str:
+        return "".join(chance.choice(letters) for _ in range(chance.randrange(12)))
+
+    def value(depth: int = 0) -> object:
+        kind = chance.randrange(7 if depth < 3 else 5)
+        if kind > 4:
+            inner = [value(depth + 1) for _ in range(chance.randrange(4))]
+            return inner if kind == 5 else {text(): each for each in inner}
+        return [None, chance.random() < 0.5, chance.randrange(-(10**20), 10**20), chance.uniform(-1, 1), text()][kind]
+
+    names = {name: getattr(pytest_agentops, name) for name in pytest_agentops.__all__}
+    for _ in range(150):
+        calls = tuple(ToolCall(text() or "t", {text(): value(), "class": value()}) for _ in range(chance.randrange(3)))
+        response = ResponseText(chance.choice([text(), json.dumps(value())]))
+        trace = Trace((ModelCall("1", "openai", "gpt-5-mini", response=response, tool_calls=calls),), exchanges=1)
+        for offer in offered(trace):
+            assert eval(f"({offer.source})", names, {"agent_trace": trace}), offer.source
 
 
 def test_a_phrase_that_was_not_said_cannot_be_asked_for():
