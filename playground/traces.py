@@ -84,7 +84,9 @@ def choose(runs: tuple[Run, ...]) -> Wanted:
 
 def counted(runs: tuple[Run, ...], found: tuple[Run, ...]) -> str:
     """What the list holds, in a few words."""
-    of = f"{len(found):,} of {len(runs):,} recorded runs" if len(found) != len(runs) else f"{len(runs):,} recorded runs"
+    of = f"{len(runs):,} recorded run{'s' * (len(runs) != 1)}"
+    if len(found) != len(runs):
+        of = f"{len(found):,} of {of}"
     states = [(state, sum(run.status == state for run in found)) for state in ("failed", "interrupted", "unreadable")]
     return ", ".join([of, *(f"{count:,} {state}" for state, count in states if count)])
 

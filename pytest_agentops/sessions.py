@@ -42,6 +42,7 @@ _BATCH = 50
 _MOST_TEXT = 50_000
 """Characters of a run that can be searched."""
 _GIST = 160
+_PLAYGROUND = ".agentops/playground/"
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Run:
     @property
     def title(self) -> str:
         """What a person calls it: its test where that is known, else the path of its file."""
-        return self.test or self.path
+        return self.test or self.path.removeprefix(_PLAYGROUND)
 
 
 _FIELDS = tuple(each.name for each in fields(Run))
@@ -506,6 +507,6 @@ def _without_take(stem: str) -> str:
 def short_name(name: str) -> str:
     """A run in a few words: the name of its test and which take it is, as its cassette's name tells."""
     path, shared, test = (name, "", "") if name.endswith(".yaml") else name.partition("::")
-    told = (test if shared else test_of(path) or path).rpartition("::")[2]
+    told = (test if shared else test_of(path) or path.removeprefix(_PLAYGROUND)).rpartition("::")[2]
     number = number_of(path)
     return f"{told}, take {number}" if number > 1 else told

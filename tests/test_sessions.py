@@ -113,7 +113,7 @@ def test_drafts_and_the_runs_of_the_playground_are_in_the_list(tmp_path):
 
     assert told == [
         ("drafts", "interrupted", "tests/test_a.py::test_x"),
-        ("playground", "recorded", ".agentops/playground/runs/7.yaml"),
+        ("playground", "recorded", "runs/7.yaml"),
         ("tests", "passed", "tests/test_a.py::test_x"),
     ]
 
@@ -324,4 +324,4 @@ def test_what_is_no_run_of_the_project_is_not_opened(tmp_path):
 def test_a_run_has_a_short_name():
     assert short_name("tests/cassettes/test_a/TestX.test_y.take3.yaml") == "test_y, take 3"
     assert short_name("tests/cassettes/shared.yaml::tests/test_a.py::test_one") == "test_one"
-    assert short_name(".agentops/playground/7.yaml") == ".agentops/playground/7.yaml"
+    assert short_name(".agentops/playground/a/7.yaml") == "a/7.yaml"

@@ -163,6 +163,7 @@ class _Drawn:
             "width": width,
             "at_most": row.at_most,
             "side": _side(left, width),
+            "over": left is not None and width is not None and left < 14 and left + width > 86,
             "took": " · ".join(filter(None, (took, row.status if row.status != "ok" else ""))),
             "tokens": f"{row.tokens:,}" if row.tokens is not None else "",
             "cost": dollars(row.cost) if row.cost is not None else "",
