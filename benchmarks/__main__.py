@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import capture, compare, decode, expectations, load, prompts, replay, sessions, spans, startup, suite
+from benchmarks import (
+    capture,
+    compare,
+    decode,
+    expectations,
+    load,
+    playground,
+    prompts,
+    replay,
+    sessions,
+    spans,
+    startup,
+    suite,
+)
 
 BENCHMARKS = {
     "replay": replay,
@@ -18,6 +31,7 @@ BENCHMARKS = {
     "prompts": prompts,
     "compare": compare,
     "sessions": sessions,
+    "playground": playground,
 }
 
 

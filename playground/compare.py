@@ -31,7 +31,8 @@ from pytest_agentops.experiment import (
 from pytest_agentops.formats.grid import answer, dollars, grid, summary
 from pytest_agentops.formats.grid import page as whole_page
 from pytest_agentops.laboratory import Laboratory, Run
-from pytest_agentops.saving import containing, offered, save_test
+from pytest_agentops.saving import NewTest, containing, offered, save_test, save_version
+from pytest_agentops.usage import Usage
 
 _ROWS = 20  # Inputs on one screen of the table.
 _state = st.session_state
@@ -580,16 +581,40 @@ def save_as_test(laboratory: Laboratory, run: Run, trial: Trial) -> None:
     if phrase:
         picked.append(containing(trial.trace, phrase))
     model = settings.models.endpoint(variant.model or str(prompt.model.get("id") or ""))
+    prompts = laboratory.prompts
+    if variant.source is not None:
+        prompts = prompts.edited({variant.name: variant.source})
     made = save_test(
-        settings.root / (file or ""), name or "", root=settings.root, prompts=laboratory.prompts,
+        settings.root / (file or ""), name or "", root=settings.root, prompts=prompts,
         reference=variant.reference, inputs=case.inputs, tape=run.tape(trial.place), expected=picked,
         key_from=model.key, ignore=settings.ignore, rules=settings.redact,
     )  # fmt: skip
     st.code(made.source, language="python")
+    if variant.source is not None:
+        save_with_version(laboratory, variant.name, variant.source, made)
+        return
     if st.button("Write the test and its cassette", type="primary", key="test.write"):
         made.apply()
         st.success("Written. It replays what you see here, offline and without a key:", icon=":material/check:")
         st.code("\n".join(made.commands), language=None)
+
+
+def save_with_version(laboratory: Laboratory, name: str, source: str, test: NewTest) -> None:
+    """The test of a prompt that was edited: both are one commit on a new branch, or the test would not pass."""
+    st.caption("The prompt was edited here: its new version and the test become one commit on a new branch.")
+    why = st.text_input("Why the prompt changes", key="test.why", placeholder="it goes into the commit")
+    if not why:
+        return
+    usage = Usage(laboratory.settings.root)
+    made = save_version(
+        laboratory.prompts, name, source, message=why, base=laboratory.settings.base, recorded=usage.inputs,
+        beside=test.plan.edits,
+    )  # fmt: skip
+    st.code("\n".join((*made.plan.steps, *test.plan.steps)), language=None, wrap_lines=True)
+    if st.button(ui.plain(f"Commit to {made.branch}"), type="primary", key="test.commit"):
+        made.apply()
+        st.success("Committed. To go there and replay it, offline and without a key:", icon=":material/check:")
+        st.code("\n".join((*made.commands, *test.commands)), language=None)
 
 
 def save_as_case(laboratory: Laboratory, run: Run, trial: Trial) -> None:

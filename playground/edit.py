@@ -35,15 +35,15 @@ user:
 Say hello to {{ name }}."""
 
 
-@st.cache_resource(ttl=60, show_spinner=False)
+@st.cache_resource(ttl=60, show_spinner="Reading what tests have recorded")
 def _recorded(root: Path, name: str) -> Sequence[Mapping[str, Any]]:
     """The inputs with which recorded tests rendered a prompt; cassettes are not read anew for each letter typed."""
     return Usage(root).inputs(name)
 
 
 def _state(kind: str) -> dict[str, Any]:
-    """What is remembered of each prompt, whatever page one visits meanwhile."""
-    found: dict[str, Any] = st.session_state.setdefault(kind, {})
+    """What is remembered of each prompt, whatever page one visits meanwhile; `edited` is for other pages too."""
+    found: dict[str, Any] = st.session_state.setdefault(kind if kind == "edited" else f"edit.{kind}", {})
     return found
 
 
@@ -73,14 +73,15 @@ def _page(settings: Settings) -> None:
 
 def _picked(prompts: PromptRepository, names: list[str]) -> tuple[str, str, str]:
     """The prompt, the state of it to start from, and its text."""
-    before = st.session_state.get("edit_name")
     first, second, third = st.columns([5, 4, 3], vertical_alignment="bottom")
-    name = first.selectbox("Prompt", names, index=names.index(before) if before in names else 0, key="edit/name")
-    st.session_state["edit_name"] = name
+    _among(names, "edit/name")
+    name = first.selectbox("Prompt", names, key="edit/name", persist_state="session")
     known = references(prompts, name)
+    _among(known, f"edit/start/{name}")
     wanted = second.selectbox(
-        "Start from", known, key=f"edit/start/{name}", format_func=_told, on_change=_put_aside, args=(name,)
-    )
+        "Start from", known, key=f"edit/start/{name}", format_func=_told, on_change=_put_aside, args=(name,),
+        persist_state="session",
+    )  # fmt: skip
     try:
         start = source_of(prompts, name, wanted)
     except PromptError as error:
@@ -93,6 +94,12 @@ def _picked(prompts: PromptRepository, names: list[str]) -> tuple[str, str, str]
             "Bring my changes back", on_click=_bring_back, args=(name,), icon=":material/redo:", width="stretch"
         )
     return name, wanted, start
+
+
+def _among(options: Sequence[str], key: str) -> None:
+    """See that what was chosen is still there; files and branches come and go meanwhile."""
+    if st.session_state.get(key) not in options:
+        st.session_state[key] = options[0]
 
 
 def _told(reference: str) -> str:
@@ -171,7 +178,7 @@ def _rendered(written: Manuscript, understood: Manuscript | None, inputs: Mappin
     prompt = understood.prompt if understood is not None else None
     left_out = [each.name for each in prompt.inputs.values() if each.kind in RICH] if prompt else []
     if stale:
-        stale += ". Below is what could be rendered last."
+        stale = f"{stale.rstrip('.')}. Below is what could be rendered last."
     ui.sheet(drawn.rendered(said, left_out=left_out, stale=stale), key="edit/rendered")
 
 
@@ -221,6 +228,7 @@ def _save(settings: Settings, prompts: PromptRepository, written: Manuscript) ->
             "Why",
             key=f"edit/message/{name}",
             placeholder="What is better now; it goes into the commit and the changelog",
+            persist_state="session",
         )
         first, second = st.columns(2)
         branch = first.text_input(

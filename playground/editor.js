@@ -27,7 +27,7 @@ export default function ({ data, parentElement, setStateValue }) {
   };
   mirror.onclick = (event) => {
     const line = event.target.closest(".line");
-    if (line) go(Number(line.dataset.number));
+    if (line) go([...mirror.children].indexOf(line) + 1);
   };
   return send; // Whoever leaves the page keeps the last words too.
 
@@ -39,23 +39,36 @@ export default function ({ data, parentElement, setStateValue }) {
     setStateValue("text", area.value);
   }
 
+  // Only the lines between those that are as they were at the beginning and at the end are made anew.
   function draw() {
     const marks = new Map();
     for (const mark of data.marks) marks.set(mark.line, [...(marks.get(mark.line) ?? []), mark]);
-    const lines = area.value.split("\n");
-    // What follows the last line end is no line of the file, and yet takes its room.
-    const ends = lines.length > 1 && lines.at(-1) === "";
-    mirror.replaceChildren(
-      ...lines.map((text, index) => {
-        const line = document.createElement("div"), found = marks.get(index + 1);
-        line.className = ends && index + 1 === lines.length ? "line end" : "line" + (found ? (found.some((mark) => mark.serious) ? " serious" : " untidy") : "");
-        line.dataset.number = index + 1;
-        line.textContent = text || " ";
-        if (found) line.title = found.map((mark) => mark.text).join("\n");
-        return line;
-      }),
-    );
+    const texts = area.value.split("\n");
+    const wanted = texts.map((text, index) => {
+      const found = marks.get(index + 1) ?? [];
+      // What follows the last line end is no line of the file, and yet takes its room.
+      const end = index > 0 && index + 1 === texts.length && text === "";
+      const kind = end ? " end" : found.some((mark) => mark.serious) ? " serious" : found.length ? " untidy" : "";
+      return { text, kind, title: found.map((mark) => mark.text).join("\n") };
+    });
+    const same = (one, other) => one && other && one.text === other.text && one.kind === other.kind && one.title === other.title;
+    const drawn = root.drawn ?? [];
+    let from = 0, kept = 0;
+    while (from < wanted.length && same(wanted[from], drawn[from])) from++;
+    while (kept < Math.min(wanted.length, drawn.length) - from && same(wanted.at(-1 - kept), drawn.at(-1 - kept))) kept++;
+    const after = mirror.children[drawn.length - kept] ?? null;
+    for (const old of [...mirror.children].slice(from, drawn.length - kept)) old.remove();
+    for (const each of wanted.slice(from, wanted.length - kept)) mirror.insertBefore(made(each), after);
+    root.drawn = wanted;
     area.scrollTop = 0;
+  }
+
+  function made({ text, kind, title }) {
+    const line = document.createElement("div");
+    line.className = "line" + kind;
+    line.textContent = text || " ";
+    if (title) line.title = title;
+    return line;
   }
 
   function tell() {

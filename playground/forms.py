@@ -23,7 +23,7 @@ def inputs_form(fields: Sequence[Field], key: str, defaults: Mapping[str, Any]) 
     beside: list[Any] = []
     for field in fields:
         first = _first(field, defaults)
-        if not _is_short(field, first):
+        if not _is_short(field):
             place, beside = st.container(), []
         else:
             beside = beside or list(st.columns(2))
@@ -39,11 +39,11 @@ def inputs_form(fields: Sequence[Field], key: str, defaults: Mapping[str, Any]) 
     return filled
 
 
-def _is_short(field: Field, first: Any) -> bool:
-    """Whether half of the width is enough."""
+def _is_short(field: Field) -> bool:
+    """Whether half of the width is enough; what is typed does not count, or a field would move while one types."""
     if field.kind in ("integer", "float", "boolean") or field.allowed:
         return True
-    return field.kind == "string" and field.trust == "trusted" and len(_as_text(field, first)) <= 40
+    return field.kind == "string" and field.trust == "trusted" and len(_as_text(field, _first(field, {}))) <= 40
 
 
 def _first(field: Field, defaults: Mapping[str, Any]) -> Any:
@@ -70,7 +70,7 @@ def _widget(field: Field, key: str, first: Any) -> Any:
         _begin(key, first if isinstance(first, str) else "")
         return st.text_input(**said, placeholder="its URL, or a data: URL").strip() or None
     _begin(key, _as_text(field, first))
-    height: Any = 68 if _is_short(field, first) else "content"
+    height: Any = 68 if _is_short(field) else "content"
     text = st.text_area(**said, height=height, placeholder="" if field.kind == "string" else "JSON")
     if not text.strip() and (field.kind != "string" or not field.required):
         return None

@@ -27,8 +27,13 @@ def settings() -> Settings:
 
 
 def prompts(of: Settings) -> PromptRepository:
-    """The prompts of the working tree."""
-    return PromptRepository(of.prompts)
+    """The prompts of the working tree; the same each time, so that what git has told is asked once."""
+    return _prompts(str(of.prompts))
+
+
+@st.cache_resource(show_spinner=False)
+def _prompts(folder: str) -> PromptRepository:
+    return PromptRepository(folder)
 
 
 def laboratory(of: Settings) -> Laboratory:

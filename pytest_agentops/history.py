@@ -411,6 +411,11 @@ class History:
         """The branch that is checked out; None where a commit is, and no branch."""
         return self._git("symbolic-ref", "--quiet", "--short", "HEAD", or_else="") or None
 
+    @property
+    def heads(self) -> list[str]:
+        """The names of the branches that are here, sorted."""
+        return self._git("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads").splitlines()
+
     def check_new(self, branch: str) -> None:
         """See that a branch of this name can be made.
 
@@ -421,7 +426,7 @@ class History:
             raise HistoryError(
                 f"{branch!r} is no name of a branch\n  write letters, digits, -, . and /, such as prompt/agent-1.3.0"
             )
-        here = self._git("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads").splitlines()
+        here = self.heads
         if branch in here:
             raise HistoryError(
                 f"there is a branch {branch} already, and nothing is added to one that is there\n"

@@ -200,7 +200,8 @@ def _bumped(
     if owed == "none" and asked is None:
         raise PromptError(
             f"{prompt.name} is what it was at {old.version or 'no version'}: there is nothing to bump\n"
-            "  descriptions, owners and comments of YAML are nothing that a model sees"
+            "  descriptions, owners and comments of YAML are nothing that a model sees\n"
+            "  to give it a version all the same, ask for one of the level patch"
         )
     if asked is not None and LEVELS.index(asked) < LEVELS.index(owed):
         raise PromptError(f"{prompt.name} owes a {owed} bump, and {asked} is less\n  {_first(reasons(revision, owed))}")

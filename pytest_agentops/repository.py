@@ -19,6 +19,7 @@ from pytest_agentops.prompt import Prompt, normal_name, sha256
 from pytest_agentops.revision import Revision
 from pytest_agentops.trees import (
     CommitTree,
+    EditedTree,
     MappingTree,
     Tree,
     WorkingTree,
@@ -145,6 +146,10 @@ class PromptRepository:
             self._elsewhere[tree.sha] = made
             return made
         return self._elsewhere[ref]
+
+    def edited(self, texts: Mapping[str, str]) -> PromptRepository:
+        """The same prompts with these texts, by name, in place of their files, and with those that are new."""
+        return PromptRepository(self.folder, tree=EditedTree(self.tree, texts))
 
     def __iter__(self) -> Iterator[str]:
         """The names of all prompts, sorted; partials, whose folder begins with an underscore, are none."""

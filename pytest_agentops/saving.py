@@ -10,7 +10,7 @@ import json
 import keyword
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -28,7 +28,7 @@ from pytest_agentops.releases import Bump, Edit, Plan, Recorded, bump, raw_text
 from pytest_agentops.repository import PromptRepository
 from pytest_agentops.tape import Tape, dumps
 from pytest_agentops.trace import Reading, Render, ToolCall
-from pytest_agentops.trees import CommitTree, EditedTree
+from pytest_agentops.trees import CommitTree
 from pytest_agentops.versions import Level
 
 # --- a version -------------------------------------------------------------------------------------------------------
@@ -103,10 +103,10 @@ def save_version(
     text = _written_like(was, text)
     if text == was:
         raise PromptError(f"{name} says what is committed already, so that there is nothing to save")
-    edited = PromptRepository(prompts.folder, tree=EditedTree(tree, {name: text}))
+    edited = committed.edited({name: text})
     edited.at_hand(name)  # What cannot be understood is told before anything else.
     plan, (made, *_) = bump(edited, [name], message, base=base, recorded=recorded, level=level, today=today)
-    branch = branch.strip() or suggested_branch(made)
+    branch = branch.strip() or suggested_branch(made, history.heads)
     history.check_new(branch)
     history.check_author()
     edits = _whole(plan, prompts.folder / f"{name}{ENDING}", was, text)
@@ -123,9 +123,11 @@ def save_version(
     )
 
 
-def suggested_branch(of: Bump) -> str:
-    """A name for the branch of a new version, such as `prompt/support-agent-1.3.0`."""
-    return f"prompt/{re.sub(r'[^A-Za-z0-9]+', '-', of.name).strip('-')}-{of.new}"
+def suggested_branch(of: Bump, taken: Collection[str] = ()) -> str:
+    """A name for the branch of a new version, such as `prompt/support-agent-1.3.0`, that is none of those taken."""
+    name = f"prompt/{re.sub(r'[^A-Za-z0-9]+', '-', of.name).strip('-')}-{of.new}"
+    others = (f"{name}-{number}" for number in range(2, len(taken) + 3))
+    return next(each for each in (name, *others) if each not in taken)
 
 
 def _checked_out(history: History) -> str:
@@ -530,7 +532,7 @@ class _Asking:
         return {
             key: value
             for key, value in self.body.items()
-            if key not in left_out and (key not in self.given or changed(self.given[key], value))
+            if key not in left_out and (key not in self.given or _differ(self.given[key], value))
         }
 
     @property
@@ -563,7 +565,7 @@ class _Asking:
         return _CHAT_NAMES if self.api == "chat/completions" else _RESPONSES_NAMES
 
 
-def changed(old: Any, new: Any) -> bool:
+def _differ(old: Any, new: Any) -> bool:
     """Whether two JSON values differ, where 1 and true are two things."""
     return next(changes(old, new), None) is not None
 
@@ -640,14 +642,14 @@ def _given(inputs: Mapping[str, Any]) -> str:
 
 def _kept(tape: Tape, exchange: Exchange, prompt: Prompt, inputs: Mapping[str, Any]) -> Tape:
     """What the cassette has: the one exchange, and the prompt that was rendered for it."""
-    renders = tape.prompts or (
-        Render(prompt.name, prompt.version, prompt.digest, json.loads(json.dumps(inputs, default=str))),
-    )
-    carried = exchange.prompts if tape.prompts else (0,)
+    carried = [tape.prompts[index] for index in exchange.prompts if index < len(tape.prompts)]
+    renders = carried or [
+        Render(prompt.name, prompt.version, prompt.digest, json.loads(json.dumps(inputs, default=str)))
+    ]
     return Tape(
-        exchanges=(replace(exchange, number=1, prompts=carried, span=None),),
+        exchanges=(replace(exchange, number=1, prompts=tuple(range(len(renders))), span=None),),
         outcome="passed",
-        prompts=renders,
+        prompts=tuple(renders),
         recorded=tape.recorded or datetime.now(UTC).replace(microsecond=0),
         findings=tape.findings,
     )

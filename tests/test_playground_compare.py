@@ -14,7 +14,8 @@ from pytest_agentops.datasets import Case
 from pytest_agentops.experiment import Experiment, Variant
 from pytest_agentops.laboratory import Laboratory
 from pytest_agentops.settings import read_settings
-from pytest_agentops.testing import Says, ScriptedModel
+from pytest_agentops.testing import Says, ScriptedModel, TinyProject
+from tests.test_repository import House
 
 PROMPT = "---\nversion: 1.0.0\ninputs:\n  question: {kind: string}\n---\nuser:\n{{ question }}\n"
 
@@ -105,6 +106,38 @@ def test_an_answer_opens_with_what_can_be_made_of_it(project, model):
 
     assert not page.exception
     assert [tab.label for tab in page.tabs] == ["Answer", "Trace", "Save as test", "Save as case"]
+
+
+def test_an_answer_of_an_edited_prompt_becomes_a_test_that_is_committed_with_its_version(project, monkeypatch):
+    for who in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{who}_NAME", "Ada")
+        monkeypatch.setenv(f"GIT_{who}_EMAIL", "ada@example.com")
+    house = House(project)
+    house.locked()
+    house.commit("The first state")
+    edited = Variant("ask", "m", source=PROMPT.replace("{{ question }}", "Kindly: {{ question }}"))
+    run = Laboratory(read_settings(project)).begin(Experiment((edited,), (Case({"question": "one"}),)))
+    run.start()
+    assert run.wait(30)
+    page = opened(run=run.id)
+    page.session_state["opened"] = (0, 0)
+    page.run()
+
+    page.text_input(key="test.why").input("Is kind")
+    page.session_state["opened"] = (0, 0)
+    page.run()
+    page.session_state["opened"] = (0, 0)
+    page.button(key="test.commit").click().run()
+
+    assert not page.exception
+    assert house.git("show", "--name-only", "--format=%s", "prompt/ask-1.1.0").split() == [
+        "ask", "1.1.0:", "Is", "kind", "prompts/CHANGELOG.md", "prompts/ask.prompty", "prompts/prompts.lock",
+        "tests/cassettes/test_ask/test_one.yaml", "tests/test_ask.py",
+    ]  # fmt: skip
+    assert "git switch prompt/ask-1.1.0\npytest tests/test_ask.py::test_one" in [each.value for each in page.code]
+    house.git("switch", "-q", "prompt/ask-1.1.0")
+    ran = TinyProject(project, plugins=("agentops",)).run("--agentops-record=none", "tests/test_ask.py")
+    assert ran.outcomes == {"passed": 1}, ran.stdout
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,12 @@ import json
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from random import Random
 
 import pytest
 from openai import OpenAI
 
+import pytest_agentops
 from pytest_agentops import PromptRepository
 from pytest_agentops.capture import Recording, watching
 from pytest_agentops.errors import HistoryError, PromptError, PromptSyntaxError, SecretFound, UsageError
@@ -27,6 +29,7 @@ from pytest_agentops.saving import (
 )
 from pytest_agentops.tape import Tape, load
 from pytest_agentops.testing import Asks, Says, ScriptedModel, TinyProject, ToolRequest
+from pytest_agentops.trace import ModelCall, ResponseText, ToolCall, Trace
 from pytest_agentops.trees import CommitTree, EditedTree
 from tests.test_repository import House
 
@@ -129,6 +132,12 @@ def test_a_level_can_be_asked_for_and_a_branch_be_named(house):
     assert (plan.branch, plan.bump.new) == ("try/this", "2.0.0")
 
 
+def test_what_no_model_sees_is_a_version_where_a_level_is_asked_for(house):
+    described = HI.replace("name: a", "name: a\ndescription: Greets")
+
+    assert save_version(house.prompts, "a", described, message="why", level="patch").bump.new == "1.0.1"
+
+
 def test_other_files_go_with_a_version(house):
     from pytest_agentops.releases import Edit
 
@@ -227,10 +236,23 @@ def test_edited_files_stand_over_those_of_a_commit(house):
     assert tree.file("prompts.lock") == tree.raw("prompts.lock").decode() == prompts.tree.file("prompts.lock")
 
 
-def test_a_branch_is_named_after_the_prompt_and_its_version(house):
+def test_a_branch_is_named_after_the_prompt_and_its_version_and_what_is_free(house):
     made = save_version(house.prompts, "a", HELLO, message="why").bump
 
     assert suggested_branch(made) == "prompt/a-1.1.0"
+    assert suggested_branch(made, ["prompt/a-1.1.0", "prompt/a-1.1.0-2"]) == "prompt/a-1.1.0-3"
+
+
+def test_on_a_branch_that_has_bumped_already_the_version_is_raised_no_second_time(house):
+    save_version(house.prompts, "a", HELLO, message="once").apply()
+    house.git("switch", "-q", "prompt/a-1.1.0")
+
+    again = save_version(house.prompts, "a", HELLO.replace("1.0.0", "1.1.0") + "And again.\n", message="twice")
+    again.apply()
+
+    assert (again.branch, again.bump.new) == ("prompt/a-1.1.0-2", "1.1.0")
+    house.git("switch", "-q", again.branch)
+    assert list(check(house.prompts, "main")) == []
 
 
 # --- a test ----------------------------------------------------------------------------------------------------------
@@ -522,6 +544,29 @@ def test_what_is_no_literal_is_not_offered():
     assert not [each for each in found if each.source.startswith("call(")]
 
 
+def test_whatever_a_model_says_what_is_offered_is_python_that_holds():
+    chance = Random(8)
+    letters = "ab1_ \n\r\t\"'\\{}[]()#%:,.\u202e\u2028\x00\x7f\xa0é\ud800😀ﬁ"
+
+    def text() -> str:
+        return "".join(chance.choice(letters) for _ in range(chance.randrange(12)))
+
+    def value(depth: int = 0) -> object:
+        kind = chance.randrange(7 if depth < 3 else 5)
+        if kind > 4:
+            inner = [value(depth + 1) for _ in range(chance.randrange(4))]
+            return inner if kind == 5 else {text(): each for each in inner}
+        return [None, chance.random() < 0.5, chance.randrange(-(10**20), 10**20), chance.uniform(-1, 1), text()][kind]
+
+    names = {name: getattr(pytest_agentops, name) for name in pytest_agentops.__all__}
+    for _ in range(150):
+        calls = tuple(ToolCall(text() or "t", {text(): value(), "class": value()}) for _ in range(chance.randrange(3)))
+        response = ResponseText(chance.choice([text(), json.dumps(value())]))
+        trace = Trace((ModelCall("1", "openai", "gpt-5-mini", response=response, tool_calls=calls),), exchanges=1)
+        for offer in offered(trace):
+            assert eval(f"({offer.source})", names, {"agent_trace": trace}), offer.source
+
+
 def test_a_phrase_that_was_not_said_cannot_be_asked_for():
     with pytest.raises(UsageError, match="does not contain 'shipped'"):
         containing(trial(Says("It has Shipped."), **ASK).trace(), "shipped")
@@ -550,7 +595,7 @@ def test_the_plan_of_a_test_is_a_value_that_can_be_shown(tiny_project):
 
 
 def test_a_test_and_the_version_it_is_about_can_be_one_commit(house):
-    edited = PromptRepository(house.folder, tree=EditedTree(house.prompts.tree, {"a": HELLO}))
+    edited = house.prompts.edited({"a": HELLO})
     tape = trial(Says("Hi."), model="m", messages=edited["a"].messages())
 
     test = save_test(
