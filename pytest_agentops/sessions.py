@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,7 +37,7 @@ Status = Literal["passed", "failed", "interrupted", "recorded", "unreadable"]
 INDEX = "index.sqlite"
 """The file of the index, below `.agentops`."""
 
-_FORMAT = 1
+_FORMAT = 2
 _BATCH = 50
 """Files that are read before what they told is written: so much is lost when a first reading is stopped."""
 _MOST_TEXT = 50_000
@@ -244,6 +245,12 @@ class RunIndex:
             self._write([(path, found[path][1], _read(self.root, path, found[path][0])) for path in batch], batch)
         yield Progress(len(changed), len(changed))
 
+    @property
+    def state(self) -> int:
+        """A number that is another one whenever `runs` has become something else."""
+        found: int = self._base.execute("SELECT state FROM made").fetchone()[0]
+        return found
+
     def runs(self) -> tuple[Run, ...]:
         """Every run that is known, as of the last `refresh`."""
         return tuple(
@@ -311,6 +318,7 @@ class RunIndex:
                 for each in told:
                     made = base.execute("INSERT INTO names (path, name) VALUES (?, ?)", [path, each.run.name])
                     base.execute("INSERT INTO words (rowid, text) VALUES (?, ?)", [made.lastrowid, each.text])
+            base.execute("UPDATE made SET state = state + 1")
         except BaseException:
             with suppress(sqlite3.Error):
                 base.execute("ROLLBACK")
@@ -326,7 +334,7 @@ _TABLES = (
     "CREATE TABLE files (path TEXT PRIMARY KEY, mtime INTEGER, size INTEGER, inode INTEGER, runs TEXT)",
     "CREATE TABLE names (id INTEGER PRIMARY KEY, path TEXT, name TEXT)",
     "CREATE INDEX names_by_path ON names (path)",
-    "CREATE TABLE made (by TEXT)",
+    "CREATE TABLE made (by TEXT, state INTEGER)",
 )
 _TRIGRAMS = "CREATE VIRTUAL TABLE words USING fts5 (text, tokenize = 'trigram')"
 _NO_TRIGRAMS = "CREATE TABLE words (text TEXT)"
@@ -371,7 +379,7 @@ def _make(base: sqlite3.Connection, by: str) -> None:
         base.execute(_TRIGRAMS)
     except sqlite3.OperationalError:
         base.execute(_NO_TRIGRAMS)
-    base.execute("INSERT INTO made VALUES (?)", [by])
+    base.execute("INSERT INTO made VALUES (?, ?)", [by, secrets.randbits(60)])
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

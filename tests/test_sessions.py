@@ -179,6 +179,21 @@ def test_only_what_has_changed_is_read_again(tmp_path):
         assert index.containing("gone") == frozenset()
 
 
+def test_the_state_of_the_index_tells_whether_the_list_is_another_one(tmp_path):
+    path = keep(tmp_path, "cassettes/test_a/test_x.yaml", tape())
+    states = []
+    for _ in range(2):
+        with RunIndex(tmp_path) as index:
+            list(index.refresh())
+            states.append(index.state)
+    path.unlink()
+    with RunIndex(tmp_path) as index:
+        list(index.refresh())
+        states.append(index.state)
+
+    assert states[0] == states[1] != states[2]
+
+
 def test_what_a_stopped_reading_has_read_is_kept(tmp_path):
     for number in range(120):
         keep(tmp_path, f"cassettes/test_a/test_{number}.yaml", Tape(outcome="passed"))
