@@ -27,22 +27,31 @@ def draw_trace(trace: Trace, key: str) -> None:
     view = st.segmented_control(
         "View", list(VIEWS), default="Waterfall", key=f"{key}-view", required=True, label_visibility="collapsed"
     )
-    draw(partial(VIEWS[view], trace), key=f"{key}-{view}")
+    draw(partial(VIEWS[view], trace), key=f"{key}-{view}", of=known_by(trace))
 
 
 @st.fragment
 def draw_pair(one: Trace, other: Trace, names: tuple[str, str], key: str) -> None:
     """Two traces beside each other."""
-    draw(partial(traces.pair_html, one, other, names), key=key)
+    draw(partial(traces.pair_html, one, other, names), key=key, of=(known_by(one), known_by(other)))
 
 
-def draw(made: Callable[[Shown], str], *, key: str) -> None:
-    """A drawing whose parts can be folded and opened."""
-    shown: Shown = st.session_state.setdefault(f"{key}-shown", traces.ALL)
+def draw(made: Callable[[Shown], str], *, key: str, of: object) -> None:
+    """A drawing whose parts can be folded and opened, and are as they were at first where it is of something else."""
+    drawn, shown = st.session_state.get(f"{key}-shown", (of, traces.ALL))
+    if drawn != of:
+        shown = traces.ALL
+    st.session_state[f"{key}-shown"] = (of, shown)
     ui.sheet(made(shown), key=key, picked=partial(_picked, key))
+
+
+def known_by(trace: Trace) -> object:
+    """What tells a trace from another one that is drawn in the same place."""
+    return trace.exchanges, trace.seconds, len(trace.spans), tuple(call.id for call in trace.model_calls[:9])
 
 
 def _picked(key: str) -> None:
     picked = st.session_state[key].picked
     if picked:
-        st.session_state[f"{key}-shown"] = st.session_state[f"{key}-shown"].toggled(picked)
+        of, shown = st.session_state[f"{key}-shown"]
+        st.session_state[f"{key}-shown"] = (of, shown.toggled(picked))

@@ -99,6 +99,19 @@ def test_one_run_is_drawn_in_each_of_its_views(project):
     assert "<b>1,200</b>tokens" in found["Figures"]
 
 
+def test_a_row_that_was_opened_is_closed_in_the_drawing_of_another_run(project):
+    save(tape("Where is it?"), project / ONE)
+    save(tape("Pay me", answer="no"), project / OTHER)
+    app = page(trace=ONE)
+    key = f"trace-{ONE}-Waterfall-shown"
+    of, shown = app.session_state[key]
+    app.session_state[key] = (of, shown.toggled("row:model-0"))
+    assert "Where is it?" in drawn(app.run())
+
+    app.session_state[key] = ("another run", shown.toggled("row:model-0"))
+    assert "Where is it?" not in drawn(app.run())
+
+
 def test_two_runs_stand_beside_each_other(project):
     save(tape("Where is it?", "I paid 5 euros"), project / ONE)
     save(tape("Where is it?", "I paid 50 euros"), project / OTHER)

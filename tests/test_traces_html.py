@@ -122,6 +122,7 @@ def test_a_waterfall_of_more_than_can_be_drawn_says_how_many_there_are_and_leads
     assert "rows 1 to 300 of 1,000" in first
     assert 'data-pick="from:300"' in first
     assert first.count('data-pick="row:') == 300
+    assert [page[1] for page in re.findall(r'data-pick="from:(\d+)" aria-current="\w+">(\d)<', first)][:4] == [*"1234"]
     assert "rows 901 to 1,000 of 1,000" in last
     assert 'data-pick="from:600"' in last
 

@@ -43,6 +43,7 @@ MOST_MESSAGES = 100
 MOST_RUNS = 100
 _MOST_CALLS = 300
 _MOST_GROUPS = 200
+_MOST_PAGES = 40
 _Each = TypeVar("_Each")
 _HEAD, _REST = 2_000, 100_000
 """Characters of a text that are shown at once, and those that can be unfolded."""
@@ -648,10 +649,19 @@ def window(of: Sequence[_Each], first: int, most: int, what: str) -> tuple[Seque
     return rows, {
         "of": len(of),
         "count": len(rows),
+        "pages": _pages(len(of), first, most),
         "before": max(0, first - most) if first else None,
         "after": first + most if first + most < len(of) else None,
         "about": f"{what} {first + 1:,} to {first + len(rows):,} of {len(of):,}",
     }
+
+
+def _pages(total: int, first: int, most: int) -> list[tuple[int, int, bool]]:
+    """The number of each window, where it begins and whether it is the one that is seen; none where they are many."""
+    starts = range(0, total, most)
+    if len(starts) > _MOST_PAGES:
+        return []
+    return [(number, start, start <= first < start + most) for number, start in enumerate(starts, 1)]
 
 
 def _said(text: str) -> dict[str, str]:
