@@ -20,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
-from pytest_agentops.errors import HistoryError
+from pytest_agentops.errors import HistoryError, did_you_mean
 from pytest_agentops.kinds import ENDING as ENDING
 
 if TYPE_CHECKING:
@@ -124,10 +124,16 @@ class History:
         """
         if not ref or ref.startswith("-") or re.search(r"[\x00-\x20\x7f]", ref):
             raise HistoryError(f"{ref!r} is no name of a commit")
+        if (sha := self._sha(ref)) is None:
+            names = self._git("for-each-ref", "--format=%(refname:short)", or_else="").splitlines()
+            raise HistoryError(f"there is no commit {ref!r} in {self.root}{did_you_mean(ref, names)}{self.how_far()}")
+        return sha
+
+    def _sha(self, ref: str) -> str | None:
         try:
             sha: object = self._repo.git.get_object_header(f"{ref}^{{commit}}")[0]
         except ValueError:
-            raise HistoryError(f"there is no commit {ref!r} in {self.root}{self.how_far()}") from None
+            return None
         return sha.decode() if isinstance(sha, bytes) else str(sha)
 
     @property
@@ -397,12 +403,7 @@ class History:
         # A shallow clone of one branch takes that one for the main one.
         if not (self.shallow and self._git("rev-parse", "--abbrev-ref", "origin/HEAD", or_else="") == f"origin/{here}"):
             names.insert(0, "origin/HEAD")
-        for ref in names:
-            try:
-                self.commit(ref)
-            except HistoryError:
-                continue
-            yield ref
+        yield from (ref for ref in names if self._sha(ref) is not None)
 
     # --- making a commit ---------------------------------------------------------------------------------------------
 

@@ -86,8 +86,9 @@ def test_two_commits_are_compared_by_whatever_git_calls_them(house):
 
 
 def test_a_ref_that_is_not_there_is_told_and_can_be_changed(house):
-    app = page(base="nowhere")
+    app = page(base="mian")
 
-    assert "there is no commit 'nowhere'" in said(app)
+    assert "there is no commit 'mian'" in said(app)
+    assert "did you mean 'main'?" in said(app)
     app.selectbox(key="regression-base").set_value("main").run()
     assert "<b>1</b>regressed" in drawn(app)
