@@ -34,7 +34,7 @@ from pytest_agentops.laboratory import Laboratory, Run
 from pytest_agentops.saving import NewTest, containing, offered, save_test, save_version
 from pytest_agentops.usage import Usage
 
-_ROWS = 20  # Inputs on one screen of the table.
+_CELLS = 80  # On one screen of the table; more of them take the browser too long while they fill.
 _state = st.session_state
 
 
@@ -443,7 +443,7 @@ def share(experiment: Experiment | None, run: Run | None) -> None:
 
 def show(laboratory: Laboratory, run: Run) -> None:
     """The table, drawn anew while it fills."""
-    st.fragment(lambda: table(run), run_every=0.4 if run.running else None)()
+    st.fragment(lambda: table(run), run_every=0.5 if run.running else None)()
     if "opened" in _state:
         variant, case = _state.pop("opened")
         look(laboratory, run, variant, case)
@@ -472,12 +472,11 @@ def table(run: Run) -> None:
         st.warning(ui.plain(run.problem), icon=":material/payments:")
     columns = [index for index in titles if index not in hidden]
     rows = outcome.rows(order=order or "", descending=True, only_differing=bool(differing), variants=columns)
-    rows = paged(rows)
+    rows = paged(rows, max(4, _CELLS // max(1, len(columns))))
     if columns and rows:
-        picked = ui.sheet(grid(outcome, rows=rows, columns=columns, reference=_state.get("against")), key="grid")
-        if picked:
-            take(picked)
-            st.rerun()
+        ui.sheet(grid(outcome, rows=rows, columns=columns, reference=_state.get("against")), key="grid", picked=take)
+        if "opened" in _state:
+            st.rerun()  # A dialog is opened by the page as a whole.
     elif columns:
         st.caption("All variants say the same.")
     if not run.running and _state.get("was running") == run.id:
@@ -502,18 +501,20 @@ def halt(run: Run) -> None:
         st.rerun()
 
 
-def paged(rows: Sequence[int]) -> Sequence[int]:
+def paged(rows: Sequence[int], most: int) -> Sequence[int]:
     """The rows of the page that is looked at."""
-    if len(rows) <= _ROWS:
+    if len(rows) <= most:
         return rows
-    pages = range(1, -(-len(rows) // _ROWS) + 1)
+    pages = range(1, -(-len(rows) // most) + 1)
     at = st.segmented_control("Page", pages, default=1, key="page", label_visibility="collapsed") or 1
-    return rows[(at - 1) * _ROWS : at * _ROWS]
+    return rows[(at - 1) * most : at * most]
 
 
-def take(picked: str) -> None:
+def take() -> None:
     """What was clicked in the table."""
-    what, *places = picked.split(":")
+    what, *places = str(_state["grid"].picked or "").split(":")
+    if not places:
+        return
     variant, case = int(places[0]), int(places[1]) if len(places) > 1 else None
     if what == "open":
         _state["opened"] = variant, case
