@@ -34,7 +34,7 @@ from pytest_agentops.laboratory import Laboratory, Run
 from pytest_agentops.saving import NewTest, containing, offered, save_test, save_version
 from pytest_agentops.usage import Usage
 
-_ROWS = 20  # Inputs on one screen of the table.
+_CELLS = 80  # On one screen of the table; more of them take the browser too long while they fill.
 _state = st.session_state
 
 
@@ -330,15 +330,41 @@ def scoring(laboratory: Laboratory) -> Sequence[Check]:
 
 
 def opened(laboratory: Laboratory) -> Run | None:
-    """The run that the address names."""
-    name = st.query_params.get("run")
+    """The run that the address names, or that was looked at before another page was."""
+    name = st.query_params.get("run") or _state.get("run")
     if not name:
         return None
     try:
-        return laboratory.open(name)
+        found = laboratory.open(name)
     except AgentopsError as error:
         ui.problem(error)
         return None
+    if st.query_params.get("run") != name:
+        st.query_params["run"] = name
+    if _state.get("run") != name:
+        _state["run"] = name
+        _state["against"] = place_in(st.query_params.get("against", ""), found.experiment)
+    elif _state.get("against") is not None and "against" not in st.query_params:
+        refer_to(_state["against"])
+    return found
+
+
+def place_in(text: str, experiment: Experiment) -> tuple[int, int | None] | None:
+    """The variant, and perhaps the case, that the address names as the reference, such as `0` or `0.2`."""
+    found = re.fullmatch(r"(\d{1,5})(?:\.(\d{1,5}))?", text)
+    if found is None:
+        return None
+    variant, case = int(found[1]), int(found[2]) if found[2] else None
+    known = variant < len(experiment.variants) and (case or 0) < len(experiment.cases)
+    return (variant, case) if known else None
+
+
+def refer_to(place: tuple[int, int | None] | None) -> None:
+    """Let this be the reference, in the address too."""
+    _state["against"] = place
+    st.query_params.pop("against", None)
+    if place is not None:
+        st.query_params["against"] = ".".join(str(each) for each in place if each is not None)
 
 
 def bar(laboratory: Laboratory, experiment: Experiment | None, run: Run | None) -> Run | None:
@@ -373,9 +399,9 @@ def bar(laboratory: Laboratory, experiment: Experiment | None, run: Run | None) 
     except AgentopsError as error:
         ui.problem(error)
         return None
-    st.query_params["run"] = begun.id
+    st.query_params["run"] = _state["run"] = begun.id
     st.query_params.pop("plan", None)
-    _state["against"] = (0, None) if len(experiment.variants) > 1 else None
+    refer_to((0, None) if len(experiment.variants) > 1 else None)
     st.rerun()
 
 
@@ -443,10 +469,10 @@ def share(experiment: Experiment | None, run: Run | None) -> None:
 
 def show(laboratory: Laboratory, run: Run) -> None:
     """The table, drawn anew while it fills."""
-    st.fragment(lambda: table(run), run_every=0.4 if run.running else None)()
-    if "opened" in _state:
-        variant, case = _state.pop("opened")
-        look(laboratory, run, variant, case)
+    opened = _state.pop("opened", None)
+    st.fragment(lambda: table(run), run_every=0.5 if run.running else None)()
+    if opened is not None:
+        look(laboratory, run, *opened)
 
 
 def table(run: Run) -> None:
@@ -458,10 +484,10 @@ def table(run: Run) -> None:
         halt(run)
         orders = {"": "as asked", "seconds": "slowest", "first": "first word", "tokens": "tokens", "cost": "cost"}
         order = st.selectbox(
-            "Sort", list(orders), format_func=lambda each: orders[each], key="order", width=140,
-            label_visibility="collapsed",
+            "Sort", list(orders), format_func=lambda each: orders[each], key="sort", width=140,
+            label_visibility="collapsed", bind="query-params",
         )  # fmt: skip
-        differing = st.toggle("Only what differs", key="only differing")
+        differing = st.toggle("Only what differs", key="differing", bind="query-params")
         hidden: list[int] = []
         if len(titles) > 1:
             hidden = st.multiselect(
@@ -472,12 +498,11 @@ def table(run: Run) -> None:
         st.warning(ui.plain(run.problem), icon=":material/payments:")
     columns = [index for index in titles if index not in hidden]
     rows = outcome.rows(order=order or "", descending=True, only_differing=bool(differing), variants=columns)
-    rows = paged(rows)
+    rows = paged(rows, max(4, _CELLS // max(1, len(columns))))
     if columns and rows:
-        picked = ui.sheet(grid(outcome, rows=rows, columns=columns, reference=_state.get("against")), key="grid")
-        if picked:
-            take(picked)
-            st.rerun()
+        ui.sheet(grid(outcome, rows=rows, columns=columns, reference=_state.get("against")), key="grid", picked=take)
+        if "opened" in _state:
+            st.rerun()  # A dialog is opened by the page as a whole.
     elif columns:
         st.caption("All variants say the same.")
     if not run.running and _state.get("was running") == run.id:
@@ -502,23 +527,25 @@ def halt(run: Run) -> None:
         st.rerun()
 
 
-def paged(rows: Sequence[int]) -> Sequence[int]:
+def paged(rows: Sequence[int], most: int) -> Sequence[int]:
     """The rows of the page that is looked at."""
-    if len(rows) <= _ROWS:
+    if len(rows) <= most:
         return rows
-    pages = range(1, -(-len(rows) // _ROWS) + 1)
+    pages = range(1, -(-len(rows) // most) + 1)
     at = st.segmented_control("Page", pages, default=1, key="page", label_visibility="collapsed") or 1
-    return rows[(at - 1) * _ROWS : at * _ROWS]
+    return rows[(at - 1) * most : at * most]
 
 
-def take(picked: str) -> None:
+def take() -> None:
     """What was clicked in the table."""
-    what, *places = picked.split(":")
+    what, *places = str(_state["grid"].picked or "").split(":")
+    if not places:
+        return
     variant, case = int(places[0]), int(places[1]) if len(places) > 1 else None
     if what == "open":
         _state["opened"] = variant, case
     else:
-        _state["against"] = None if _state.get("against") == (variant, case) else (variant, case)
+        refer_to(None if _state.get("against") == (variant, case) else (variant, case))
 
 
 @st.dialog("Answer", width="large")

@@ -1,19 +1,9 @@
 // Draws the HTML that Python has made, replaces only the parts that have changed, and tells what was picked.
+const drawn = new WeakMap(); // What each sheet shows: its frame, in which the parts hang, and each part as text.
+
 export default function ({ data, parentElement, setTriggerValue }) {
   const sheet = parentElement.querySelector(".sheet");
-  const next = document.createElement("template");
-  next.innerHTML = data;
-  const named = (root) => [...root.querySelectorAll("[data-part]")];
-  const before = named(sheet), after = named(next.content);
-  const same = before.length > 0 && before.length === after.length && sheet.dataset.frame === frame(next.content);
-  if (same) {
-    after.forEach((part, index) => {
-      if (part.outerHTML !== before[index].outerHTML) before[index].replaceWith(part);
-    });
-  } else {
-    sheet.dataset.frame = frame(next.content);
-    sheet.replaceChildren(next.content);
-  }
+  draw(sheet, data);
   sheet.onclick = (event) => pick(event, event.target);
   sheet.onkeydown = (event) => {
     const scrolled = event.target.closest(".scrolls");
@@ -28,11 +18,30 @@ export default function ({ data, parentElement, setTriggerValue }) {
   }
 }
 
-// What the parts hang in: the sheet without what is inside them.
-function frame(root) {
-  const copy = root.cloneNode(true);
-  copy.querySelectorAll("[data-part]").forEach((part) => part.replaceWith(part.dataset.part));
-  const holder = document.createElement("div");
-  holder.append(copy);
-  return holder.innerHTML;
+function draw(sheet, data) {
+  const next = document.createElement("template");
+  next.innerHTML = data;
+  const parts = [...next.content.querySelectorAll("[data-part]")];
+  const texts = parts.map((part) => part.outerHTML);
+  const places = parts.map((part) => document.createComment(part.dataset.part));
+  parts.forEach((part, index) => part.replaceWith(places[index]));
+  const before = drawn.get(sheet);
+  const now = { frame: next.innerHTML, texts, parts };
+  if (before && before.frame === now.frame && sheet.hasChildNodes()) {
+    texts.forEach((text, index) => {
+      if (text !== before.texts[index]) become(before.parts[index], parts[index]);
+      parts[index] = before.parts[index];
+    });
+  } else {
+    places.forEach((place, index) => place.replaceWith(parts[index]));
+    sheet.replaceChildren(next.content);
+  }
+  drawn.set(sheet, now);
+}
+
+// The part stays the element that it was, so that a click which begins on it ends on it.
+function become(part, next) {
+  for (const { name } of [...part.attributes]) if (!next.hasAttribute(name)) part.removeAttribute(name);
+  for (const { name, value } of next.attributes) part.setAttribute(name, value);
+  part.replaceChildren(...next.childNodes);
 }

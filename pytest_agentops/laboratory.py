@@ -452,6 +452,8 @@ class Run:
             arriving = shift.arriving[place] = _Arriving()
             problem = self._ask(shift, endpoint, request, arriving)
             trace = recording.freeze()
+            if not problem and trace.model_calls and trace.model_calls[-1].error is not None:
+                problem = str(trace.model_calls[-1].error)  # Some say in the stream that they have failed.
             scores = () if problem else tuple(self._scores(place, trace))
         stopped = shift.stopped.is_set() and bool(problem)
         state: State = "stopped" if stopped else "failed" if problem else "done"
@@ -503,9 +505,10 @@ class Run:
         client = self._client(endpoint)
         arriving.begin()
         try:
-            with client.chat.completions.create(**request) as stream:
-                for chunk in stream:
-                    self._take(chunk, arriving)
+            # Its events are read here: the client would make objects of each, which costs more than all the rest.
+            with client.chat.completions.with_streaming_response.create(**request) as response:
+                for line in response.iter_lines():
+                    self._take(line, arriving)
                     if shift.stopped.is_set() or arriving.length > LONGEST or arriving.took > self.experiment.seconds:
                         arriving.cut = True
                         break
@@ -523,6 +526,8 @@ class Run:
             return problem
         except openai.OpenAIError as error:
             return str(error)
+        except Exception as error:  # Whatever the transport raises in the middle: what has arrived is kept.
+            return f"it broke off: {error or type(error).__name__}"
         if not arriving.cut:
             return "" if arriving.length or arriving.ended else "the model said nothing"
         if shift.stopped.is_set():
@@ -531,15 +536,15 @@ class Run:
             return f"cut off after {LONGEST:,} characters: the answer did not end"
         return f"cut off after {self.experiment.seconds:g} s: the answer did not end"
 
-    def _take(self, chunk: Any, arriving: _Arriving) -> None:
-        for choice in chunk.choices:
-            said = choice.delta.content or getattr(choice.delta, "refusal", None) or ""
-            for each in choice.delta.tool_calls or ():
-                if each.function is not None:
-                    arriving.add(each.function.arguments or "", shown=False)
-            arriving.add(said)
-            arriving.ended |= choice.finish_reason is not None
-        if chunk.choices:
+    def _take(self, line: str, arriving: _Arriving) -> None:
+        if not line.startswith("data:"):
+            return
+        for choice in items(mapping(parse_json(line[5:].encode())).get("choices")):
+            delta = mapping(mapping(choice).get("delta"))
+            arriving.add(_words(delta.get("content")) or _words(delta.get("refusal")))
+            for call in items(delta.get("tool_calls")):
+                arriving.add(_words(mapping(mapping(call).get("function")).get("arguments")), shown=False)
+            arriving.ended |= mapping(choice).get("finish_reason") is not None
             self.revision += 1
 
     def _client(self, endpoint: Endpoint) -> openai.OpenAI:
@@ -638,6 +643,10 @@ def _as_expected(expected: object, trace: Trace) -> Score:
         return Score("as expected", False, "the answer is not JSON")
     reason = "; ".join(f"{each.path}: expected {each.expected!r}, got {each.actual!r}" for each in found[:3])
     return Score("as expected", not found, reason)
+
+
+def _words(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _said(error: Any) -> str:

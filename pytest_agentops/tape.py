@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -43,6 +44,12 @@ FORMAT = 2
 """The version of what stands under `agentops:`. Format 1 had no last line."""
 
 _END = "agentops_end"
+
+
+@cache
+def _recorder() -> str:
+    return f"pytest-agentops {version('pytest-agentops')}"
+
 
 Outcome = Literal["passed", "failed", "interrupted"]
 """How a run ended; only a draft is ever of one that was interrupted."""
@@ -292,7 +299,7 @@ def dumps(tape: Tape, keep: Callable[[bytes], str] | None = None) -> str:
     models = {call.model: None for call in tape.trace().model_calls if call.model}
     added = {
         "format": FORMAT,
-        "recorder": f"pytest-agentops {version('pytest-agentops')}",
+        "recorder": _recorder(),
         **_head(tape),
         "exchanges": len(tape.exchanges),
         "models": list(models) or None,

@@ -67,8 +67,8 @@ def flags(port: int, *, headless: bool) -> list[str]:
 _THEME = {
     "theme.baseRadius": "6px",
     "theme.baseFontSize": 15,
-    "theme.headingFontSizes": '["1.6rem", "1.3rem", "1.1rem", "1rem", "1rem", "1rem"]',
-    "theme.paddingTop": "1.2rem",
+    "theme.headingFontSizes": '["1.35rem", "1.15rem", "1.05rem", "1rem", "1rem", "1rem"]',
+    "theme.paddingTop": "0.6rem",
     "theme.light.primaryColor": "#3b5bdb",
     "theme.light.backgroundColor": "#ffffff",
     "theme.light.secondaryBackgroundColor": "#f5f6f8",

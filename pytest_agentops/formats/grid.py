@@ -240,16 +240,17 @@ def _json(value: object) -> str:
 
 @lru_cache(maxsize=4096)
 def _words(old: str, new: str) -> Sequence[tuple[str, str]]:
-    """Both texts, cut where they differ; words with nothing but a space between them that differ are one difference."""
+    """Both texts, cut where they differ; what two differences have between them that is shorter is part of them."""
     found: list[tuple[str, str]] = []
     gone, come, between = "", "", ""
     for kind, text in words(old, new):
-        if kind == "same" and text.isspace() and "\n" not in text and (gone or come):
-            between = text
-            continue
         if kind == "same":
-            found += [("old", gone), ("new", come), ("same", between), ("same", text)]
-            gone, come, between = "", "", ""
+            # A lone word that both happen to have, in the middle of what was rewritten, says nothing.
+            if (gone or come) and "\n" not in text and (not text.strip() or 2 * len(text) < len(gone) + len(come)):
+                between = text
+                continue
+            found += [("old", gone), ("new", come), ("same", text)]
+            gone, come = "", ""
             continue
         gone += between + text if kind == "old" else between
         come += between + text if kind == "new" else between
