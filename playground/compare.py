@@ -470,7 +470,9 @@ def share(experiment: Experiment | None, run: Run | None) -> None:
 def show(laboratory: Laboratory, run: Run) -> None:
     """The table, drawn anew while it fills."""
     opened = _state.pop("opened", None)
-    st.fragment(lambda: table(run), run_every=0.5 if run.running else None)()
+    # A large table takes a browser a while to take in, and clicks wait for it.
+    pause = 0.5 if len(run.outcome().trials) <= _CELLS else 1.0
+    st.fragment(lambda: table(run), run_every=pause if run.running else None)()
     if opened is not None:
         look(laboratory, run, *opened)
 

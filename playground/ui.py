@@ -45,9 +45,15 @@ def laboratory(of: Settings) -> Laboratory:
 
 @st.cache_resource
 def _laboratory(root: str) -> Laboratory:
-    # The client takes a second to import, which would be the first run's.
-    threading.Thread(target=importlib.import_module, args=["openai"], daemon=True).start()
+    threading.Thread(target=_import_early, daemon=True).start()
     return Laboratory(read_settings(Path(root)))
+
+
+def _import_early() -> None:
+    """Import what the first run, the first list and the first trace would wait for, while somebody looks around."""
+    for name in ("openai", "genai_prices", "pytest_agentops.sessions", "pytest_agentops.formats.traces",
+                 "pytest_agentops.behaviour", "pytest_agentops.formats.comparison"):  # fmt: skip
+        importlib.import_module(name)
 
 
 @contextmanager

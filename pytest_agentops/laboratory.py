@@ -479,7 +479,7 @@ class Run:
 
     def _save(self, place: Place, tape: Tape, redactor: Redactor) -> None:
         if tape.exchanges:
-            save(tape, self.cassette(place), scan=redactor.scan)
+            save(tape, self.cassette(place), scan=redactor.scan, synced=False)
 
     def _affords(self, shift: _Shift, place: Place, cost: float) -> bool:
         """Whether the limit allows this question; what is under way counts with what it may cost."""

@@ -366,11 +366,13 @@ def save(
     test: str | None = None,
     lock: AbstractContextManager[object] | None = None,
     scan: Callable[[bytes], Sequence[Hit]] | None = None,
+    synced: bool = True,
 ) -> None:
     """Write the cassette of this tape; the file is replaced whole or not at all.
 
     With `test` the cassette is one that several tests share, and what the others recorded stays; `lock` keeps other
-    processes away meanwhile. `scan` looks for secrets in the very bytes.
+    processes away meanwhile. `scan` looks for secrets in the very bytes. What is not `synced` survives the end of the
+    process, and not that of the machine within the next seconds; it need not wait for the disk.
 
     Raises:
         SecretFound: there is one; nothing was written.
@@ -378,7 +380,7 @@ def save(
     with lock or nullcontext():
         if test is not None:
             tape = _current(path).recorded_by(test, tape)
-        _write(tape, path, scan)
+        _write(tape, path, scan, synced=synced)
 
 
 def _current(path: Path) -> Tape:
@@ -389,7 +391,7 @@ def _current(path: Path) -> Tape:
         return Tape()
 
 
-def _write(tape: Tape, path: Path, scan: Callable[[bytes], Sequence[Hit]] | None) -> None:
+def _write(tape: Tape, path: Path, scan: Callable[[bytes], Sequence[Hit]] | None, *, synced: bool = True) -> None:
     bodies: dict[str, bytes] = {}
 
     def keep(body: bytes) -> str:
@@ -407,24 +409,30 @@ def _write(tape: Tape, path: Path, scan: Callable[[bytes], Sequence[Hit]] | None
     for name, body in bodies.items():
         folder.mkdir(exist_ok=True)
         if not (folder / name).exists():
-            write_whole(folder / name, body)
-    write_whole(path, text)
+            write_whole(folder / name, body, synced=synced)
+    write_whole(path, text, synced=synced)
     _sweep(folder, bodies)
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is replaced whole or not at all, whatever happens meanwhile."""
+def write_whole(path: Path, content: bytes, *, synced: bool = True) -> None:
+    """Write a file so that it is replaced whole or not at all, whatever happens meanwhile.
+
+    Where it need not be `synced`, that does not hold for what happens to the machine.
+    """
     handle, name = tempfile.mkstemp(prefix=f".{path.name[:50]}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if synced:
+                os.fsync(file.fileno())
         Path(name).chmod(0o644)
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+    if not synced:
+        return
     with suppress(OSError):  # Where folders can be synced, a power cut does not undo the replacement.
         folder = os.open(path.parent, os.O_RDONLY)
         try:

@@ -54,6 +54,7 @@ def flags(port: int, *, headless: bool) -> list[str]:
         "server.maxUploadSize": 20,
         "server.showEmailPrompt": False,
         "runner.magicEnabled": False,
+        "runner.postScriptGC": False,  # It would go over every answer that is there, after each click and each tick.
         "browser.gatherUsageStats": False,
         "client.toolbarMode": "minimal",
         "client.showErrorDetails": "type",
