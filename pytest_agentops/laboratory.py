@@ -187,7 +187,6 @@ class Run:
         self._lock = threading.RLock()
         self._trials = {place: Trial(place) for place in experiment.places}
         self._shift = _Shift()
-        self._clients: dict[str, openai.OpenAI] = {}
         self._held: FileLock | None = None
 
     # --- what there is of it -----------------------------------------------------------------------------------------
@@ -354,9 +353,12 @@ class Run:
                 self._answer(shift, place)
         finally:
             with self._lock:
+                if len(shift.threads) == 1:
+                    for client in shift.clients.values():
+                        client.close()
+                    if shift is self._shift:
+                        self._release()
                 shift.threads.remove(threading.current_thread())
-                if not shift.threads and shift is self._shift:
-                    self._release()
                 self.revision += 1
 
     def _whom(self) -> Sequence[tuple[Prompt, Endpoint] | str]:
@@ -383,7 +385,7 @@ class Run:
             if isinstance(whom, str):
                 trial = Trial(place, "failed", problem=whom)
             else:
-                trial = self._from_recordings(place, *whom) or self._from_model(shift, place, *whom)
+                trial = self._from_recordings(shift, place, *whom) or self._from_model(shift, place, *whom)
         except AgentopsError as error:
             trial = Trial(place, "failed", problem=str(error))
         except Exception as error:  # A thread that dies would leave its trial running for ever.
@@ -410,7 +412,7 @@ class Run:
 
     # --- where answers come from -------------------------------------------------------------------------------------
 
-    def _from_recordings(self, place: Place, prompt: Prompt, endpoint: Endpoint) -> Trial | None:
+    def _from_recordings(self, shift: _Shift, place: Place, prompt: Prompt, endpoint: Endpoint) -> Trial | None:
         """The answer of a recording, where no model is to be asked or none can be; None where one is asked."""
         lacks = endpoint.lacks(os.environ)
         if not self.experiment.recorded_only and endpoint.name and lacks is None:
@@ -424,7 +426,7 @@ class Run:
         redactor, recording = self._recording(place)
         with watching(recording):
             trace = found.tape.trace()
-            scores = tuple(self._scores(place, trace))
+            scores = tuple(self._scores(shift, place, trace))
         recording.forget()
         tapes = one_after_another([found.tape, Tape(recording.exchanges)])
         self._save(place, replace(tapes, outcome="passed", recorded=found.tape.recorded), redactor)
@@ -454,7 +456,7 @@ class Run:
             trace = recording.freeze()
             if not problem and trace.model_calls and trace.model_calls[-1].error is not None:
                 problem = str(trace.model_calls[-1].error)  # Some say in the stream that they have failed.
-            scores = () if problem else tuple(self._scores(place, trace))
+            scores = () if problem else tuple(self._scores(shift, place, trace))
         stopped = shift.stopped.is_set() and bool(problem)
         state: State = "stopped" if stopped else "failed" if problem else "done"
         recording.forget()
@@ -502,7 +504,7 @@ class Run:
         """Ask, and take in what arrives; why that came to no end, or nothing."""
         import openai
 
-        client = self._client(endpoint)
+        client = self._client(shift, endpoint)
         arriving.begin()
         try:
             # Its events are read here: the client would make objects of each, which costs more than all the rest.
@@ -547,26 +549,26 @@ class Run:
             arriving.ended |= mapping(choice).get("finish_reason") is not None
             self.revision += 1
 
-    def _client(self, endpoint: Endpoint) -> openai.OpenAI:
+    def _client(self, shift: _Shift, endpoint: Endpoint) -> openai.OpenAI:
         with self._lock:
-            if endpoint.name not in self._clients:
-                self._clients[endpoint.name] = _client(endpoint, seconds=self.experiment.seconds, retries=2)
-            return self._clients[endpoint.name]
+            if endpoint.name not in shift.clients:
+                shift.clients[endpoint.name] = _client(endpoint, seconds=self.experiment.seconds, retries=2)
+            return shift.clients[endpoint.name]
 
     # --- scores ------------------------------------------------------------------------------------------------------
 
-    def _scores(self, place: Place, trace: Trace) -> Iterator[Score]:
+    def _scores(self, shift: _Shift, place: Place, trace: Trace) -> Iterator[Score]:
         """What the checks say of an answer."""
         case = self.experiment.cases[place.case]
         if case.expected is not MISSING:
             yield _as_expected(case.expected, trace)
         for check in self.experiment.checks:
             try:
-                yield self._score(check, trace)
+                yield self._score(shift, check, trace)
             except AgentopsError as error:
                 yield Score(_short(check.text), None, str(error).partition("\n")[0])
 
-    def _score(self, check: Check, trace: Trace) -> Score:
+    def _score(self, shift: _Shift, check: Check, trace: Trace) -> Score:
         if check.kind == "expectation":
             try:
                 mismatch = from_yaml(check.text).mismatch(trace)
@@ -575,7 +577,7 @@ class Run:
             reason = "\n".join(mismatch_lines(mismatch)) if mismatch else ""
             return Score(_short(check.text), mismatch is None, reason)
         endpoint = self._laboratory.settings.models.endpoint(self.experiment.judge)
-        verdict = Judged(check.text, endpoint.model or None, 1, self._client(endpoint)).verdict(trace)
+        verdict = Judged(check.text, endpoint.model or None, 1, self._client(shift, endpoint)).verdict(trace)
         return Score(_short(check.text), verdict.passed, verdict.votes[0].reason)
 
 
@@ -599,6 +601,8 @@ class _Shift:
         """Whether the limit allows no further question."""
         self.stopped = threading.Event()
         self.threads: list[threading.Thread] = []
+        self.clients: dict[str, openai.OpenAI] = {}
+        """By the names of endpoints; closed when the last thread ends."""
 
 
 class _Arriving:
