@@ -22,10 +22,7 @@ def the_list(root: Path, beside: str = "") -> None:
     """All runs; with `beside`, one of them is picked to be set beside that one."""
     with RunIndex(root) as index:
         refresh(index)
-        known = st.session_state.get("runs-known")
-        if known is None or known[0] != (root, index.state):
-            known = st.session_state["runs-known"] = ((root, index.state), index.runs())
-        runs = known[1]
+        runs = ui.runs(index)
         if not runs:
             ui.empty(
                 "Nothing is recorded here yet. A test that uses agent_trace records what its agent does, "

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import html
 import importlib
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
+from pytest_agentops import sessions as recorded
 from pytest_agentops.errors import AgentopsError
 from pytest_agentops.formats.grid import style
 from pytest_agentops.laboratory import Laboratory
 from pytest_agentops.repository import PromptRepository
+from pytest_agentops.sessions import RunIndex
 from pytest_agentops.settings import Settings, project_root, read_settings
 
 _HERE = Path(__file__).parent
@@ -45,15 +48,33 @@ def laboratory(of: Settings) -> Laboratory:
 
 @st.cache_resource
 def _laboratory(root: str) -> Laboratory:
-    threading.Thread(target=_import_early, daemon=True).start()
+    threading.Thread(target=_begin_early, args=[Path(root)], daemon=True).start()
     return Laboratory(read_settings(Path(root)))
 
 
-def _import_early() -> None:
-    """Import what the first run, the first list and the first trace would wait for, while somebody looks around."""
+def runs(index: RunIndex) -> tuple[recorded.Run, ...]:
+    """The recorded runs, decoded once for each state of their index, for all visitors."""
+    known = _runs.get(index.root)
+    if known is None or known[0] != index.state:
+        known = _runs[index.root] = index.state, index.runs()
+    return known[1]
+
+
+_runs: dict[Path, tuple[int, tuple[recorded.Run, ...]]] = {}
+
+
+def _begin_early(root: Path) -> None:
+    """Do what the first run, the first list and the first trace would wait for, while somebody looks around."""
     for name in ("openai", "genai_prices", "pytest_agentops.sessions", "pytest_agentops.formats.traces",
                  "pytest_agentops.behaviour", "pytest_agentops.formats.comparison"):  # fmt: skip
         importlib.import_module(name)
+    with (
+        suppress(AgentopsError, OSError, sqlite3.Error),
+        RunIndex(root) as index,
+    ):  # The page that needs it tells of it.
+        for _ in index.refresh():
+            pass
+        runs(index)
 
 
 @contextmanager

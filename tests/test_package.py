@@ -50,5 +50,8 @@ def test_the_wheel_holds_the_types_marker_and_nothing_but_the_package(tmp_path):
 
     names = zipfile.ZipFile(wheel).namelist()
 
-    assert "pytest_agentops/py.typed" in names
+    assert {"pytest_agentops/py.typed", "pytest_agentops/formats/sheet.css"} <= set(names)
+    assert {path.name for path in (ROOT / "playground").glob("*.*")} == {
+        Path(name).name for name in names if name.startswith("pytest_agentops/playground/")
+    }
     assert {Path(name).parts[0].split("-")[0] for name in names} == {"pytest_agentops"}
