@@ -255,3 +255,37 @@ def test_no_page_lets_html_through(project):
     for path in app().parent.glob("*.py"):
         assert "unsafe_allow" not in path.read_text()
         assert "st.html" not in path.read_text()
+
+
+def test_a_table_of_the_wrong_shape_is_told_with_its_line_and_the_nearest_name(project):
+    page = opened()
+    page.session_state["source"] = "Paste"
+    page = page.run()
+
+    page = page.text_area(key="pasted").input("qestion\tmessage\nWhy?\tNow\n").run()
+
+    assert not page.exception
+    assert "did you mean 'question'" in " ".join(each.value.replace("\\", "") for each in (*page.error, *page.code))
+
+
+def test_a_pasted_table_is_the_inputs(project):
+    page = opened()
+    page.session_state["source"] = "Paste"
+    page = page.run()
+
+    page = page.text_area(key="pasted").input("question\nWhy?\nHow?\n").run()
+
+    assert not page.error
+    assert any(caption.value == "2 inputs" for caption in page.caption)
+
+
+def test_the_command_says_what_is_missing_and_what_is_wrong_before_a_browser_opens(project, monkeypatch, capsys):
+    from pytest_agentops import cli
+
+    (project / "pyproject.toml").write_text("[tool.agentops]\nrecrd = 1\n")
+    assert cli.main(["playground", "--no-browser"]) == 2
+    assert "did you mean 'record'" in capsys.readouterr().err
+
+    monkeypatch.setattr("pytest_agentops.cli.playground.find_spec", lambda name: None)
+    assert cli.main(["playground", "--no-browser"]) == 2
+    assert 'pip install "pytest-agentops[playground]"' in capsys.readouterr().err
