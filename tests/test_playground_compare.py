@@ -231,6 +231,7 @@ def test_the_page_of_models_says_what_is_set_and_shows_no_key(project, monkeypat
 def test_streamlit_is_told_to_listen_here_alone_and_to_send_nothing():
     said = flags(8501, headless=True)
 
+    assert {"--server.allowedHosts=127.0.0.1", "--server.allowedHosts=localhost"} <= set(said)
     assert {"--server.address=127.0.0.1", "--browser.gatherUsageStats=false", "--server.headless=true"} <= set(said)
 
 

@@ -62,7 +62,11 @@ def flags(port: int, *, headless: bool) -> list[str]:
         "logger.hideWelcomeMessage": True,
         **_THEME,
     }
-    return [f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in said.items()]
+    # A page of somebody else's, whose name was made to lead here, is not let in.
+    hosts = [f"--server.allowedHosts={host}" for host in ("127.0.0.1", "localhost")]
+    return hosts + [
+        f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in said.items()
+    ]
 
 
 _THEME = {
