@@ -388,7 +388,7 @@ def bar(laboratory: Laboratory, experiment: Experiment | None, run: Run | None) 
         pressed = st.button("Run", type="primary", icon=":material/play_arrow:", shortcut="Mod+Enter",
                             disabled=_state.get("was running") is not None)  # fmt: skip
         kept_runs(laboratory)
-        share(experiment, run)
+        share(laboratory, experiment, run)
     if experiment is not None:
         foresee(laboratory, experiment)
     if not pressed or experiment is None:
@@ -443,12 +443,13 @@ def kept_runs(laboratory: Laboratory) -> None:
                 st.rerun()
 
 
-def share(experiment: Experiment | None, run: Run | None) -> None:
+def share(laboratory: Laboratory, experiment: Experiment | None, run: Run | None) -> None:
     with st.popover("Share", icon=":material/share:"):
         st.caption("For somebody with the same repository: what is compared, as an address. No key is in it.")
         plan = experiment if run is None else run.experiment
         if plan is not None and plan.cases:
-            st.code(f"{(st.context.url or '').partition('?')[0]}?plan={plan.to_link()}", language=None, wrap_lines=True)
+            link = Experiment.from_json(laboratory.without_secrets(plan.to_json())).to_link()
+            st.code(f"{(st.context.url or '').partition('?')[0]}?plan={link}", language=None, wrap_lines=True)
         if run is not None:
             outcome = run.outcome()
             made = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
@@ -460,7 +461,7 @@ def share(experiment: Experiment | None, run: Run | None) -> None:
             st.download_button(
                 "One HTML file with the answers", icon=":material/download:", mime="text/html", on_click="ignore",
                 file_name=f"comparison-{run.id}.html",
-                data=lambda: whole_page(outcome, made=made, **wanted),
+                data=lambda: laboratory.without_secrets(whole_page(outcome, made=made, **wanted)),
             )  # fmt: skip
 
 

@@ -109,11 +109,15 @@ class Laboratory:
         run = Run(self, f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}", experiment)
         ignored_by_git(self.settings.root / ".agentops")
         run.folder.mkdir(parents=True)
-        plan = Redactor(self.settings.redact).text(experiment.to_json())
+        plan = self.without_secrets(experiment.to_json())
         write_whole(run.folder / _PLAN, plan.encode("utf-8", "backslashreplace"))
         with self._lock:
             self._runs[run.id] = run
         return run
+
+    def without_secrets(self, text: str) -> str:
+        """The text as it may be kept or passed on: keys that were pasted into an input or a prompt are taken out."""
+        return Redactor(self.settings.redact).text(text)
 
     def open(self, id: str) -> Run:  # noqa: A002 - what everybody calls it
         """The experiment of this name, with the answers that it has.

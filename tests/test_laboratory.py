@@ -229,6 +229,17 @@ def test_a_key_goes_only_to_the_server_that_names_it(tmp_path, monkeypatch):
     assert "Zx9Q" not in str(model.requests[0].headers)
 
 
+def test_a_key_that_was_pasted_into_an_input_stands_in_no_file_and_is_taken_out_of_what_is_passed_on(tmp_path):
+    key = "sk-proj-" + "Zx9Q" * 8
+    with ScriptedModel(Says("Yes")) as model:
+        house = House(tmp_path, model)
+        run = house.ended(f"Is {key} a key?")
+
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert key.encode() not in written
+    assert key not in house.laboratory().without_secrets(run.experiment.to_json())
+
+
 def test_an_input_that_does_not_fit_fails_alone(tmp_path):
     with ScriptedModel(lambda request: Says("Yes")) as model:
         run = House(tmp_path, model).ended(cases=(Case({}), Case({"question": "q"})))
