@@ -233,7 +233,7 @@ class Experiment:
                 checks=tuple(_check(each) for each in data.get("checks", ())),
                 **{name: _number(data, name, kind) for name, kind in _PLAIN.items() if data.get(name) is not None},
             )
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
             raise ExperimentError(f"this is no experiment: {type(error).__name__}: {error}") from None
         return made.checked()
 
@@ -271,8 +271,13 @@ def _variant(data: Mapping[str, Any]) -> Variant:
 def _case(data: Mapping[str, Any]) -> Case:
     if not isinstance(data.get("inputs", {}), dict):
         raise TypeError("inputs are no mapping")
-    known = {"inputs", "message", "expected", "name"}
-    return Case(**{name: value for name, value in data.items() if name in known})
+    return Case(
+        data["inputs"],
+        _text(data.get("message", "")),
+        data.get("expected", MISSING),
+        _text(data.get("name", "")),
+        tuple(map(_text, data.get("tags", ()))),
+    )
 
 
 def _check(data: Mapping[str, Any]) -> Check:

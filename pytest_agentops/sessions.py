@@ -167,8 +167,8 @@ def opened(root: Path, name: str) -> Tape:
         CassetteUnreadable: its cassette cannot be read.
     """
     path, shared, test = _parted(name)
-    place = (root / path).resolve()
-    if not path.endswith(".yaml") or not place.is_relative_to(root.resolve()) or not place.is_file():
+    place = (root / path).resolve() if path.endswith(".yaml") and stamp_of(root, name) is not None else None
+    if place is None or not place.is_relative_to(root.resolve()) or not place.is_file():
         near = did_you_mean(name, (each for each, *_ in _files(root)))
         raise CassetteMissing(f"there is no recorded run {name!r} in {root}{near}")
     tape = load(place)

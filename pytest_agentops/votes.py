@@ -202,7 +202,7 @@ def read(path: Path) -> Kept:
             continue
         try:
             votes[_vote(line)] = None
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             if at < len(lines):  # The last line has no end: what wrote it was killed.
                 damaged.append(f"{path}:{at}: {_why(line, error)}; mend or remove this line")
     return Kept(tuple(votes), tuple(damaged))
@@ -213,7 +213,9 @@ def _why(line: bytes, error: Exception) -> str:
         return "a marker of an unresolved merge stands here"
     if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | RecursionError):
         return "it is not JSON"
-    return f"it is no vote: {error.args[0] if isinstance(error, ValueError) else f'{error} is missing or wrong'}"
+    if isinstance(error, KeyError):
+        return f"it is no vote: {error} is missing"
+    return f"it is no vote: {error}"
 
 
 def _vote(line: bytes) -> Vote:

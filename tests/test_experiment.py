@@ -150,6 +150,10 @@ def test_an_address_that_was_cut_or_made_up_is_told(word):
      json.dumps({"variants": [{"reference": "a"}], "cases": [{"inputs": {}}], "repeats": "many"}),
      json.dumps({"variants": [{"reference": "a"}], "cases": [{"inputs": {}}], "repeats": True}),
      json.dumps({"variants": [{"reference": "a"}], "cases": [{"inputs": {}}], "checks": [{"kind": "exec", "text": ""}]}),
+     json.dumps({"variants": [{"reference": "a"}], "cases": [{"inputs": {}, "message": 5}]}),
+     json.dumps({"variants": [{"reference": "a"}], "cases": [{"inputs": {}, "name": ["a"]}]}),
+     json.dumps({"variants": [{"reference": "a"}], "cases": [{"inputs": {}, "tags": [1]}]}),
+     json.dumps({"variants": [{"reference": "a"}], "cases": [{"inputs": {}}], "limit": 10**400}),
      "[" * 100_000],
 )  # fmt: skip
 def test_a_plan_that_somebody_damaged_is_told(text):

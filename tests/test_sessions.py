@@ -329,6 +329,8 @@ def test_what_is_no_run_of_the_project_is_not_opened(tmp_path):
         "cassettes/test_a",
         "",
         "/etc/x.yaml",
+        "a\0.yaml",
+        f"{'a' * 5000}.yaml",
     ):
         with pytest.raises(CassetteMissing, match="there is no recorded run"):
             opened(root, name)

@@ -122,9 +122,10 @@ def test_a_last_line_that_a_kill_has_cut_harms_nothing_and_the_next_vote_is_kept
         (b"<<<<<<< HEAD", "a marker of an unresolved merge stands here"),
         (b"[]", "it is no vote: it is no object"),
         (b'{"format": 2}', "it is no vote: it has format 2, and this version of pytest-agentops reads 1"),
-        (b'{"format": 1}', "it is no vote: 'winner' is missing or wrong"),
+        (b'{"format": 1}', "it is no vote: 'winner' is missing"),
         (b'{"format": 1, "winner": "both"}', "it is no vote: its winner is 'both'; there are: left, right, tie"),
         (b'{"format": 1, "winner": "tie", "case": 3}', "it is no vote: 'case' is no text"),
+        (b'{"format": 1, "winner": "tie", "case": "c", "left": 3}', "it is no vote: 'int' object is not subscriptable"),
     ],
 )
 def test_a_damaged_line_is_named_and_the_others_count(tmp_path, line, why):
@@ -134,6 +135,17 @@ def test_a_damaged_line_is_named_and_the_others_count(tmp_path, line, why):
 
     assert read(path).votes == (vote("1", "2"),)
     assert read(path).damaged == (f"{path}:1: {why}; mend or remove this line",)
+
+
+@pytest.mark.parametrize(("name", "value"), [("seed", float("inf")), ("at", "0001-01-01T00:00:00+14:00")])
+def test_a_vote_with_a_number_or_a_time_beyond_all_bounds_is_damaged(tmp_path, name, value):
+    path = tmp_path / "x.jsonl"
+    cast(path, vote("1", "2"))
+    said = json.loads(path.read_bytes())
+    path.write_text(json.dumps({**said, name: value}) + "\n")
+
+    assert read(path).votes == ()
+    assert read(path).damaged[0].startswith(f"{path}:1: it is no vote: ")
 
 
 def test_a_line_that_a_merge_has_doubled_is_one_vote(tmp_path):
