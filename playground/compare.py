@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -35,6 +36,13 @@ from pytest_agentops.saving import NewTest, containing, offered, save_test, save
 from pytest_agentops.usage import Usage
 
 _CELLS = 80  # On one screen of the table; more of them take the browser too long while they fill.
+_NUMBERS: Mapping[str, tuple[Any, Any, Any]] = {
+    "temperature": (0.0, 2.0, 0.1),
+    "top_p": (0.0, 1.0, 0.05),
+    "max_completion_tokens": (1, 2**53 - 1, 1),
+    "seed": (0, 2**53 - 1, 1),
+}  # The least, the most and the step; browsers know no greater whole number.
+_EFFORTS = ("minimal", "low", "medium", "high")
 _state = st.session_state
 
 
@@ -110,19 +118,26 @@ def put(index: int, variant: Variant) -> None:
         _state[f"{index}.at"] = f"{variant.name}@edited"
     rest = dict(variant.options)
     for name in OPTIONS:
-        _state[f"{index}.{name}"] = rest.pop(name, None)
+        _state[f"{index}.{name}"] = rest.pop(name) if fits(name, rest.get(name)) else None
     _state[f"{index}.more"] = json.dumps(rest) if rest else ""
 
 
-def setup(laboratory: Laboratory, names: Sequence[str]) -> Experiment | None:
-    """The choices, and the plan that they make; None where they make none yet."""
+def fits(name: str, value: object) -> bool:
+    """Whether the form has a place for this value of a setting; another one is written as JSON."""
+    if name not in _NUMBERS:
+        return value in _EFFORTS
+    least, most, step = _NUMBERS[name]
+    return type(value) is type(step) and least <= value <= most
+
+
+def setup(laboratory: Laboratory, names: Sequence[str]) -> Experiment:
+    """The choices, and the plan that they make."""
     variants = []
     for index in tuple(_state["columns"]):
         with st.container(border=True, horizontal=True, vertical_alignment="bottom", key=f"variant{index}"):
             variants.append(column(laboratory, names, index))
     st.button("Add a variant", icon=":material/add:", on_click=add, type="tertiary")
-    name = variants[0].name if variants else names[0]
-    cases = inputs(laboratory, name)
+    cases = inputs(laboratory, variants[0].name)
     checks = scoring(laboratory)
     return Experiment(
         variants=tuple(variants), cases=tuple(cases), checks=tuple(checks), judge=_state.get("judge") or ""
@@ -184,19 +199,15 @@ def recorded_models(laboratory: Laboratory, name: str) -> list[str]:
 def options_form(index: int) -> dict[str, Any]:
     """The settings of a column; what is left empty is as the prompt says."""
     options: dict[str, Any] = {
-        "temperature": st.number_input("temperature", 0.0, 2.0, None, 0.1, key=f"{index}.temperature",
-                                       help=OPTIONS["temperature"], persist_state="session"),
-        "top_p": st.number_input("top_p", 0.0, 1.0, None, 0.05, key=f"{index}.top_p", help=OPTIONS["top_p"],
-                                 persist_state="session"),
-        "max_completion_tokens": st.number_input("max_completion_tokens", 1, None, None, 1,
-                                                 key=f"{index}.max_completion_tokens",
-                                                 help=OPTIONS["max_completion_tokens"], persist_state="session"),
-        "seed": st.number_input("seed", 0, None, None, 1, key=f"{index}.seed", help=OPTIONS["seed"],
-                                persist_state="session"),
-        "reasoning_effort": st.selectbox("reasoning_effort", [None, "minimal", "low", "medium", "high"],
-                                         key=f"{index}.reasoning_effort", format_func=lambda each: each or "",
-                                         help=OPTIONS["reasoning_effort"], persist_state="session"),
-    }  # fmt: skip
+        name: st.number_input(
+            name, least, most, None, step, key=f"{index}.{name}", help=OPTIONS[name], persist_state="session"
+        )
+        for name, (least, most, step) in _NUMBERS.items()
+    }
+    options["reasoning_effort"] = st.selectbox(
+        "reasoning_effort", [None, *_EFFORTS], key=f"{index}.reasoning_effort", format_func=lambda each: each or "",
+        help=OPTIONS["reasoning_effort"], persist_state="session",
+    )  # fmt: skip
     more = st.text_input(
         "more, as JSON", key=f"{index}.more", placeholder='{"logprobs": true}', persist_state="session"
     )
@@ -367,7 +378,7 @@ def refer_to(place: tuple[int, int | None] | None) -> None:
         st.query_params["against"] = ".".join(str(each) for each in place if each is not None)
 
 
-def bar(laboratory: Laboratory, experiment: Experiment | None, run: Run | None) -> Run | None:
+def bar(laboratory: Laboratory, experiment: Experiment, run: Run | None) -> Run | None:
     """What it will cost, and the buttons; gives the run that was begun."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         repeats = st.number_input("Repeats", 1, 100, key="repeats", width=120, persist_state="session")
@@ -378,20 +389,18 @@ def bar(laboratory: Laboratory, experiment: Experiment | None, run: Run | None) 
                                 help="nothing is asked that might go beyond", persist_state="session")  # fmt: skip
         recorded_only = st.toggle("Only recordings", key="only recordings", persist_state="session",
                                   help="ask no model: answer with what tests have recorded")  # fmt: skip
-        if experiment is not None:
-            experiment = replace(
-                experiment, repeats=int(repeats or 1), concurrency=int(at_once or 8), limit=limit,
-                recorded_only=bool(recorded_only),
-            )  # fmt: skip
+        experiment = replace(
+            experiment, repeats=int(repeats or 1), concurrency=int(at_once or 8), limit=limit,
+            recorded_only=bool(recorded_only),
+        )  # fmt: skip
         if run is not None and run.running:
             _state["was running"] = run.id
         pressed = st.button("Run", type="primary", icon=":material/play_arrow:", shortcut="Mod+Enter",
                             disabled=_state.get("was running") is not None)  # fmt: skip
         kept_runs(laboratory)
         share(laboratory, experiment, run)
-    if experiment is not None:
-        foresee(laboratory, experiment)
-    if not pressed or experiment is None:
+    foresee(laboratory, experiment)
+    if not pressed:
         return None
     try:
         begun = laboratory.begin(experiment.checked(laboratory.prompts))
@@ -437,17 +446,25 @@ def kept_runs(laboratory: Laboratory) -> None:
     with st.popover("Runs", icon=":material/history:", disabled=not kept, help="earlier runs, with their answers"):
         for each in kept[:30]:
             label = f"{each.began:%d %b %H:%M} · {each.answers} answers · {each.title}"
-            if st.button(ui.plain(label[:110]), key=f"kept.{each.id}", type="tertiary"):
-                st.query_params["run"] = each.id
-                fill(laboratory.open(each.id).experiment)
-                st.rerun()
+            st.button(
+                ui.plain(label[:110]), key=f"kept.{each.id}", type="tertiary", on_click=reopen,
+                args=(laboratory, each.id),
+            )  # fmt: skip
 
 
-def share(laboratory: Laboratory, experiment: Experiment | None, run: Run | None) -> None:
+def reopen(laboratory: Laboratory, name: str) -> None:
+    """Go to an earlier run: its answers, and what was chosen for it."""
+    refer_to(None)
+    st.query_params["run"] = name
+    with suppress(ExperimentError):  # `opened` tells what is wrong with it.
+        fill(laboratory.open(name).experiment)
+
+
+def share(laboratory: Laboratory, experiment: Experiment, run: Run | None) -> None:
     with st.popover("Share", icon=":material/share:"):
         st.caption("For somebody with the same repository: what is compared, as an address. No key is in it.")
         plan = experiment if run is None else run.experiment
-        if plan is not None and plan.cases:
+        if plan.cases:
             link = Experiment.from_json(laboratory.without_secrets(plan.to_json())).to_link()
             st.code(f"{(st.context.url or '').partition('?')[0]}?plan={link}", language=None, wrap_lines=True)
         if run is not None:

@@ -160,6 +160,32 @@ def test_settings_that_are_no_object_of_json_are_told(project):
     assert [error.value for error in page.error] == ["This is no JSON object."]
 
 
+def test_settings_from_an_address_that_the_form_has_no_place_for_stand_as_json(project):
+    options = {"temperature": 3.5, "top_p": 0.5, "seed": -1, "reasoning_effort": "xhigh", "logprobs": True}
+    page = opened(plan=Experiment((Variant("ask", "m", options),), (Case({"question": "one"}),)).to_link())
+
+    assert not page.exception
+    assert page.number_input(key="0.top_p").value == 0.5
+    assert page.number_input(key="0.temperature").value is None
+    assert json.loads(page.text_input(key="0.more").value) == {
+        each: options[each] for each in options if each != "top_p"
+    }
+
+
+def test_an_earlier_run_comes_back_with_its_answers_and_choices(project, model):
+    run = Laboratory(read_settings(project)).begin(plan("one"))
+    run.start()
+    assert run.wait(30)
+    page = opened()
+
+    page = page.button(key=f"kept.{run.id}").click().run()
+
+    assert not page.exception
+    assert page.query_params["run"] in (run.id, [run.id])
+    assert page.number_input(key="1.temperature").value == 1.0
+    assert "2 of 2 answered" in page.markdown[0].value.replace("\\", "")
+
+
 def test_variants_are_added_copied_and_left_out(project):
     page = opened(plan=plan("one").to_link())
 
