@@ -144,7 +144,7 @@ class Laboratory:
                 if _ID.fullmatch(folder.name):
                     experiment = Experiment.from_json((folder / _PLAN).read_text(encoding="utf-8", errors="replace"))
                     began = datetime.strptime(folder.name[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
-                    answers = len({line.partition(b'"state"')[0] for line in _lines(folder / _LOG)})
+                    answers = _answers(folder / _LOG)
                     title = " | ".join(variant.title for variant in experiment.variants)
                     found.append(Kept(folder.name, title, began, answers))
         return found
@@ -316,7 +316,7 @@ class Run:
         with self._lock:
             shift = self._shift
             shift.stopped.set()
-            for place, arriving in shift.arriving.items():
+            for place, arriving in tuple(shift.arriving.items()):  # Others begin meanwhile.
                 self._trials[place] = replace(
                     self._trials[place], state="stopped", so_far=arriving.text, problem="it was stopped"
                 )
@@ -580,6 +580,8 @@ class Run:
                 return Score(_short(check.text), None, "nothing was recorded")
             reason = "\n".join(mismatch_lines(mismatch)) if mismatch else ""
             return Score(_short(check.text), mismatch is None, reason)
+        if self.experiment.recorded_only:
+            return Score(_short(check.text), None, "no model is asked, so that nobody judges")
         endpoint = self._laboratory.settings.models.endpoint(self.experiment.judge)
         verdict = Judged(check.text, endpoint.model or None, 1, self._client(shift, endpoint)).verdict(trace)
         return Score(_short(check.text), verdict.passed, verdict.votes[0].reason)
@@ -689,6 +691,12 @@ def _first_word(exchanges: Sequence[Exchange]) -> float | None:
 def _short(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= 60 else f"{line[:59]}…"
+
+
+def _answers(log: Path) -> int:
+    """How many trials have an answer; their lines are not decoded, of which a list would read thousands."""
+    last = {place: state for place, _, state in (line.partition(b'"state": ') for line in _lines(log))}
+    return sum(state.startswith((b'"done"', b'"replayed"')) for state in last.values())
 
 
 def _lines(path: Path) -> list[bytes]:

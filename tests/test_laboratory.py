@@ -376,14 +376,16 @@ def test_two_processes_do_not_pay_for_the_same_run(tmp_path):
         run.stop()
 
 
-def test_runs_are_listed_the_newest_first(tmp_path):
+def test_runs_are_listed_with_how_many_answers_they_have(tmp_path):
     with ScriptedModel(lambda request: Says("Yes")) as model:
         house = House(tmp_path, model)
         run = house.ended("a", "b")
+        house.ended("c", variants=(Variant("nowhere", "m"),))
 
-    (kept,) = house.laboratory().kept()
+    failed, kept = sorted(house.laboratory().kept(), key=lambda each: each.answers)
 
     assert (kept.id, kept.title, kept.answers) == (run.id, "ask · working tree, m", 2)
+    assert (failed.title, failed.answers) == ("nowhere · working tree, m", 0)
     assert (tmp_path / ".agentops" / ".gitignore").read_text() == "*\n"
 
 
@@ -408,6 +410,20 @@ def test_recordings_answer_where_no_model_was_picked_and_say_which(tmp_path):
 
     assert (known.state, known.text, known.origin) == ("replayed", "It is", "tests/cassettes/test_ask/test_it.yaml")
     assert (unknown.state, unknown.problem) == ("failed", "no recording answers this, and no model was picked")
+    assert len(model.requests) == 1
+
+
+def test_nobody_judges_where_recordings_alone_are_to_answer(tmp_path):
+    with ScriptedModel(Says("It is")) as model:
+        house = House(tmp_path, model)
+        recorded(house, model)
+        run = house.ended("Is it?", recorded_only=True, checks=(Check("judge", "is short"),), judge="m")
+
+    (trial,) = run.outcome().trials
+
+    (score,) = trial.scores
+    assert (trial.state, score.passed) == ("replayed", None)
+    assert score.reason == "no model is asked, so that nobody judges"
     assert len(model.requests) == 1
 
 
