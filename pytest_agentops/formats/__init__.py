@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from pytest_agentops.history import Commit
 from pytest_agentops.regression import VERDICTS, Case, Figure
 from pytest_agentops.report import PromptChange, Report
 from pytest_agentops.trials import Rate, better_by_chance, worse_by_chance
 
+if TYPE_CHECKING:
+    from jinja2 import Template
+
 
 def plain(text: str) -> str:
     """A text without characters that tell a terminal what to do."""
     return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+@cache
+def template(name: str) -> Template:
+    """A template of this folder; it escapes whatever it is given."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader("pytest_agentops", "formats")
+    return Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    ).get_template(name)
+
+
+def macros(name: str) -> Any:
+    """The macros of a template."""
+    return template(name).module
 
 
 def headline(report: Report) -> str:

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from pytest_agentops.formats import about, moved, outcome, plain
+from pytest_agentops.formats import about, macros, moved, outcome, plain
 from pytest_agentops.formats.html import case_data, prompt_data
 from pytest_agentops.formats.terminal import notes as notes_of
-from pytest_agentops.formats.traces import beside_data, macros, window
+from pytest_agentops.formats.traces import TEMPLATE, beside_data, window
 from pytest_agentops.regression import VERDICTS, Case
 from pytest_agentops.report import Report
 from pytest_agentops.views import beside
@@ -43,7 +43,7 @@ def chosen(report: Report, verdict: str = "", text: str = "") -> list[Case]:
 def counts_html(report: Report, verdict: str = "") -> str:
     """How many tests have each verdict; `verdict` is the one that is chosen."""
     return plain(
-        macros().counts(
+        macros(TEMPLATE).counts(
             [
                 {
                     "word": each,
@@ -66,7 +66,7 @@ def cases_html(report: Report, *, verdict: str = "", text: str = "", opened: fro
     """The tests, those that moved first; the ones that are opened with all that is known of them."""
     cases, part = window(chosen(report, verdict, text), first, _MOST_CASES, "tests")
     return plain(
-        macros().cases(
+        macros(TEMPLATE).cases(
             {
                 "cases": [
                     {
@@ -116,7 +116,7 @@ def _opened(case: Case) -> dict[str, Any]:
 def prompts_html(report: Report, opened: frozenset[str]) -> str:
     """What became of the prompts; the ones that are opened with their words."""
     return plain(
-        macros().prompts(
+        macros(TEMPLATE).prompts(
             [
                 {
                     "name": each.name,

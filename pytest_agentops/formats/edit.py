@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
-
+from pytest_agentops.formats import macros, plain
 from pytest_agentops.manuscript import Manuscript, Row, Said, Weight, compared
 from pytest_agentops.releases import Edit
 
@@ -88,11 +86,4 @@ def _shown(rows: Iterable[Row], most: int = _MOST_ROWS) -> Iterator[Row]:
 
 
 def _made(view: str, *values: Any) -> str:
-    return str(getattr(_views(), view)(*values))
-
-
-@cache
-def _views() -> Any:
-    source = Path(__file__).with_name("edit.html.jinja").read_text(encoding="utf-8")
-    made = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return made.from_string(source).module
+    return plain(getattr(macros("edit.html.jinja"), view)(*values))

@@ -8,13 +8,11 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-
 from pytest_agentops.accounts import words
 from pytest_agentops.datasets import MISSING, Case
 from pytest_agentops.expect.calls import differences
 from pytest_agentops.experiment import Cell, Outcome, Spread, Trial, Variant
-from pytest_agentops.formats import plain
+from pytest_agentops.formats import macros, plain, template
 
 _MOST_SHOWN = 1_500
 """Characters of an answer that a cell shows; all of it is in the cell when it is opened, and in the file."""
@@ -35,7 +33,7 @@ def grid(
     be clicked says `open:V:C` for a cell, `against:V:C` to compare a row with it, and `against:V` for a column.
     """
     return plain(
-        _template("grid.html.jinja").render(
+        template("grid.html.jinja").render(
             heads=[_head(outcome, each, reference) for each in columns],
             rows=[_row(outcome, case, columns, reference, whole=whole) for case in rows],
             pickable=pickable,
@@ -48,12 +46,12 @@ def page(outcome: Outcome, *, rows: Sequence[int], columns: Sequence[int], refer
     """One HTML file with everything: it opens from disk, with no network, and runs no script."""
     table = grid(outcome, rows=rows, columns=columns, reference=reference, whole=True, pickable=False)
     told = {"title": "Variants side by side", "made": made, "summary": summary(outcome)}
-    return plain(_template("page.html.jinja").render(style=style(), body=table, **told))
+    return plain(template("page.html.jinja").render(style=style(), body=table, **told))
 
 
 def answer(trial: Trial, against: Trial | None = None) -> str:
     """One answer whole, with what differs from another one where that is given."""
-    return plain(_template("answer.html.jinja").module.answer(_answer(trial, against, whole=True)))  # type: ignore[attr-defined]
+    return plain(macros("answer.html.jinja").answer(_answer(trial, against, whole=True)))
 
 
 def summary(outcome: Outcome) -> str:
@@ -71,14 +69,6 @@ def summary(outcome: Outcome) -> str:
 def style() -> str:
     """The style sheet of everything that is drawn."""
     return Path(__file__).with_name("sheet.css").read_text(encoding="utf-8")
-
-
-@cache
-def _template(name: str) -> Template:
-    loader = PackageLoader("pytest_agentops", "formats")
-    return Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).get_template(name)
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------

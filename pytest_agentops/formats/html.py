@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template
-
 from pytest_agentops.accounts import words
-from pytest_agentops.formats import about, evidence, figure_data, outcome, plain, sides, totals
+from pytest_agentops.formats import about, evidence, figure_data, outcome, plain, sides, template, totals
 from pytest_agentops.formats.terminal import notes
 from pytest_agentops.gates import shown
 from pytest_agentops.regression import VERDICTS, Case
@@ -27,7 +23,7 @@ def text(report: Report) -> str:
     base, head = sides(report)
     told = [case for case in report.cases if case.verdict != "same"]
     same = [case.name for case in report.cases if case.verdict == "same" and not case.left_out]
-    page = _template().render(
+    page = template("report.html.jinja").render(
         verdict=report.verdict,
         base=base,
         head=head,
@@ -53,14 +49,6 @@ def text(report: Report) -> str:
         left_out=[(case.name, case.left_out) for case in report.left_out],
     )
     return plain(page)
-
-
-@cache
-def _template() -> Template:
-    source = Path(__file__).with_name("report.html.jinja").read_text(encoding="utf-8")
-    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
-        source
-    )
 
 
 def prompt_data(prompt: PromptChange) -> dict[str, Any]:

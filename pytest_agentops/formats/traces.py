@@ -8,15 +8,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import Any, TypeVar
-
-from jinja2 import Environment, StrictUndefined
 
 from pytest_agentops.errors import UnknownFigure
 from pytest_agentops.explain import dollars, totals
-from pytest_agentops.formats import figure_data, plain
+from pytest_agentops.formats import figure_data, macros, plain
 from pytest_agentops.sessions import Run
 from pytest_agentops.tape import Tape
 from pytest_agentops.trace import Message, ModelCall, ToolCall, Trace
@@ -37,6 +33,7 @@ from pytest_agentops.views import (
     written,
 )
 
+TEMPLATE = "traces.html.jinja"
 MOST_ROWS = 300
 """Rows of a waterfall or a tree that are drawn at once."""
 MOST_MESSAGES = 100
@@ -74,14 +71,6 @@ ALL = Shown()
 """From the beginning, nothing folded, nothing opened."""
 
 
-@cache
-def macros() -> Any:
-    """The macros of the template, which escape what they are given."""
-    source = Path(__file__).with_name("traces.html.jinja").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(source).module
-
-
 # --- rows ------------------------------------------------------------------------------------------------------------
 
 
@@ -95,7 +84,7 @@ def waterfall_html(trace: Trace, shown: Shown = ALL) -> str:
     drawn = [_Drawn(row, shown, known).in_time(begin, whole, found) for row in rows]
     kinds = list(dict.fromkeys(row.kind for row in found.rows))
     return plain(
-        macros().waterfall(
+        macros(TEMPLATE).waterfall(
             {
                 "rows": drawn,
                 "window": part,
@@ -114,7 +103,9 @@ def tree_html(trace: Trace, shown: Shown = ALL) -> str:
     found = waterfall(trace).shown(folded=shown.folded)
     rows, part = window(found, shown.first, MOST_ROWS, "rows")
     known = _Details(trace)
-    return plain(macros().tree({"rows": [_Drawn(row, shown, known).in_words() for row in rows], "window": part}))
+    return plain(
+        macros(TEMPLATE).tree({"rows": [_Drawn(row, shown, known).in_words() for row in rows], "window": part})
+    )
 
 
 class _Details:
@@ -243,7 +234,7 @@ _Place = tuple[float, float, int]
 
 def graph_html(trace: Trace) -> str:
     """Who took part, and who did what with whom."""
-    return plain(macros().graph(_laid_out(graph(trace))))
+    return plain(macros(TEMPLATE).graph(_laid_out(graph(trace))))
 
 
 def _laid_out(found: Graph) -> dict[str, Any]:
@@ -361,7 +352,7 @@ def _around(between: Sequence[_Place], x1: float, y1: float, x2: float, y2: floa
 def messages_html(trace: Trace, shown: Shown = ALL) -> str:
     """What was said, each message once, with the calls and results of tools."""
     spoken, part = window(conversation(trace), shown.first, MOST_MESSAGES, "model calls")
-    return plain(macros().messages({"spoken": [_spoken(each) for each in spoken], "window": part}))
+    return plain(macros(TEMPLATE).messages({"spoken": [_spoken(each) for each in spoken], "window": part}))
 
 
 def _spoken(each: Spoken) -> dict[str, Any]:
@@ -437,7 +428,7 @@ def facts_html(trace: Trace) -> str:
     failed = [(f"{call.model or call.provider}", str(call.error)) for call in trace.model_calls if call.error]
     failed += [(call.name, _one_line(call.result)) for call in trace.tool_calls if call.status == "error"]
     return plain(
-        macros().facts(
+        macros(TEMPLATE).facts(
             {
                 "figures": list(_figures(trace)),
                 "findings": [(each.kind, _cut(each.message, 500)) for each in trace.findings],
@@ -527,7 +518,7 @@ def pair_html(one: Trace, other: Trace, names: tuple[str, str], shown: Shown = A
         answers = "the same answer" if all(kind == "same" for kind, _ in found.answer) else "another answer"
         verdict = f"Tool calls: {', '.join(told) or 'none'}; {answers}."
     return plain(
-        macros().pair(
+        macros(TEMPLATE).pair(
             {
                 "one": names[0],
                 "other": names[1],
@@ -592,7 +583,9 @@ def runs_html(
         }
         for title, name, css in _COLUMNS
     ]
-    return plain(macros().runs({"columns": columns, "runs": [_run(run, marked) for run in drawn], "window": part}))
+    return plain(
+        macros(TEMPLATE).runs({"columns": columns, "runs": [_run(run, marked) for run in drawn], "window": part})
+    )
 
 
 def _run(run: Run, marked: str) -> dict[str, Any]:

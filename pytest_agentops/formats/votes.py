@@ -6,14 +6,11 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import cache
 from math import isinf
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template
-
 from pytest_agentops.datasets import MISSING
+from pytest_agentops.formats import plain, template
 from pytest_agentops.votes import Ballot, Candidate, Question, Rank
 
 
@@ -25,7 +22,7 @@ def question(asked: Question, ballot: Ballot) -> str:
         rows.append(("message", case.message))
     if case.expected is not MISSING:
         rows.append(("expected", case.expected))
-    return _template().render(
+    return _drawn(
         case=case.name,
         rows=[(name, _shown(value)) for name, value in rows],
         sides=[("Left", _answer(asked.left)), ("Right", _answer(asked.right))],
@@ -39,7 +36,7 @@ def question(asked: Question, ballot: Ballot) -> str:
 def ranking(ranks: Sequence[Rank]) -> str:
     """How all contestants fare: the chance of each to win against an average one, with its interval."""
     names = labels(ranks)
-    return _template().render(
+    return _drawn(
         case=None,
         ranks=[
             {
@@ -86,12 +83,8 @@ def _place(ranks: Sequence[Rank], rank: Rank) -> int:
     return [each for each in ranks if each.group == rank.group].index(rank) + 1
 
 
-@cache
-def _template() -> Template:
-    source = Path(__file__).with_name("votes.html.jinja").read_text(encoding="utf-8")
-    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
-        source
-    )
+def _drawn(**values: Any) -> str:
+    return plain(template("votes.html.jinja").render(values))
 
 
 def _answer(candidate: Candidate) -> dict[str, Any]:
