@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import importlib
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
@@ -110,27 +108,16 @@ def plain(text: str) -> str:
     return "".join(f"\\{each}" if each in _MEANING else each for each in text)
 
 
-_MEANING = frozenset("\\`*_{}[]<>()#+-.!|~$:")
+_MEANING = frozenset("\\`*_{}[]<>()#+-.!|~$:&=")
 
 
-def sheet(text: str, *, key: str, picked: Callable[[], None] | None = None, **options: Any) -> str | None:
+def sheet(text: str, *, key: str, picked: Callable[[], None] = lambda: None) -> None:
     """Draw HTML that the package has made; whatever people and models wrote has been escaped there.
 
-    What has an attribute `data-pick` can be clicked: its value comes back once, or `picked` is called and finds it in
+    What has an attribute `data-pick` can be clicked: then `picked` is called and finds its value in
     `st.session_state[key].picked`. What has `data-part`, a name, is replaced only where it has changed.
     """
-    result = _sheet(data=text, key=key, on_picked_change=picked or _nothing, **options)
-    picked_value: str | None = result.picked
-    return picked_value
-
-
-def escaped(text: str) -> str:
-    """Text as HTML."""
-    return html.escape(text)
-
-
-def _nothing() -> None:
-    return None
+    _sheet(data=text, key=key, on_picked_change=picked)
 
 
 _sheet = st.components.v2.component(

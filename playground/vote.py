@@ -12,7 +12,6 @@ from pytest_agentops import votes
 from pytest_agentops.errors import AgentopsError
 from pytest_agentops.formats import votes as drawn
 from pytest_agentops.laboratory import Laboratory
-from pytest_agentops.repository import PromptRepository
 
 ENOUGH = 10  # With fewer votes a ranking says little.
 
@@ -31,12 +30,6 @@ def _candidates(laboratory: Laboratory) -> Sequence[votes.Candidate]:
             format_func=lambda each: f"{runs[each].began:%d %b %H:%M} UTC, {runs[each].answers} answers",
         )  # fmt: skip
     return laboratory.open(chosen).candidates()
-
-
-@st.cache_resource
-def _prompts(folder: Path) -> PromptRepository:
-    """The same for all clicks: it remembers what git said of commits, and reads files anew."""
-    return PromptRepository(folder)
 
 
 def _cast(question: votes.Question, winner: votes.Winner, root: Path, by: str) -> None:
@@ -101,7 +94,7 @@ def _rank(tally: votes.Tally, *, done: bool) -> None:
 with ui.page("Vote", "Two answers to the same case, without whose they are. Votes are lines in the folder votes."):
     settings = ui.settings()
     candidates = _candidates(ui.laboratory(settings))
-    prompts = _prompts(settings.prompts)
+    prompts = ui.prompts(settings)
     by = votes.voter(prompts)
     names = {each.prompt for each in candidates} or None
     tally = votes.tally(settings.root, prompts, names, candidates)

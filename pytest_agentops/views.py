@@ -92,11 +92,6 @@ def waterfall(trace: Trace) -> Waterfall:
     return Waterfall(rows if timed else tuple(_in_order(rows)), timed)
 
 
-def tree(trace: Trace) -> tuple[Row, ...]:
-    """The same rows, for those whom the order interests and not the times."""
-    return waterfall(trace).rows
-
-
 def _stretched(rows: list[Row]) -> tuple[Row, ...]:
     """The rows, those that nobody timed with the time of what is inside of them."""
     for index in reversed(range(len(rows))):
