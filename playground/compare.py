@@ -176,7 +176,7 @@ def model_choice(laboratory: Laboratory, index: int, name: str, at: str) -> str:
         own = str(laboratory.prompts.get(at.removesuffix("@edited")).model.get("id") or "")
     except AgentopsError:
         own = ""
-    known = list(dict.fromkeys(["", *laboratory.settings.models.served, *recorded_models(laboratory, name)]))
+    known = list(dict.fromkeys(["", *laboratory.settings.models.served, *laboratory.recall.models([name])]))
     key = f"{index}.model"
     if _state.get(key) and _state[key] not in known:
         known.append(_state[key])
@@ -190,10 +190,6 @@ def model_choice(laboratory: Laboratory, index: int, name: str, at: str) -> str:
         persist_state="session",
     )
     return chosen or ""
-
-
-def recorded_models(laboratory: Laboratory, name: str) -> list[str]:
-    return sorted({model for each in laboratory.recall.of(name) for model in each.models})
 
 
 def options_form(index: int) -> dict[str, Any]:

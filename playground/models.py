@@ -34,12 +34,7 @@ def main() -> None:
         with st.container(border=True, key=f"model.{endpoint.name}"):
             about(endpoint)
     st.subheader("What recordings know")
-    recorded = {
-        model: sorted({each.case.name for name in laboratory.prompts for each in laboratory.recall.of(name)
-                       if model in each.models})
-        for model in sorted({model for name in laboratory.prompts for each in laboratory.recall.of(name)
-                             for model in each.models})
-    }  # fmt: skip
+    recorded = laboratory.recall.models(laboratory.prompts)
     if not recorded:
         st.caption("No recorded test has rendered a prompt of this project yet.")
     for model, tests in recorded.items():

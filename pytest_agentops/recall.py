@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -49,9 +50,7 @@ class Recall:
     def of(self, name: str) -> tuple[Recalled, ...]:
         """Every recorded answer to a prompt of this name in the working tree, in whatever state it was then."""
         with self._lock:
-            files = [
-                (path, stat.st_mtime_ns, stat.st_size) for path in cassettes([self._root]) if (stat := path.stat())
-            ]
+            files = list(self._files())
             stamp, found = self._known.get(name, (None, ()))
             if stamp != files:
                 found = tuple(each for file in files for each in self._in_file(file, name))
@@ -86,13 +85,28 @@ class Recall:
                 return found[(repeat - 1) % len(found)]
         return None
 
+    def models(self, names: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
+        """The models that answered prompts of these names, each with the recorded tests in which it did."""
+        found: dict[str, set[str]] = {}
+        for each in (each for name in names for each in self.of(name)):
+            for model in each.models:
+                found.setdefault(model, set()).add(each.case.name)
+        return {model: tuple(sorted(found[model])) for model in sorted(found)}
+
+    def _files(self) -> Iterator[tuple[Path, int, int]]:
+        for path in cassettes([self._root]):
+            with suppress(OSError):  # Gone meanwhile.
+                stat = path.stat()
+                yield path, stat.st_mtime_ns, stat.st_size
+
     def _in_file(self, file: tuple[Path, int, int], name: str) -> Iterator[Recalled]:
         path = file[0]
         if file not in self._read:
             self._read[file] = None
             try:
-                # Most recordings know nothing of prompts, and looking is much faster than reading.
-                if b"digest: sha256:" in path.read_bytes() or b'"digest"' in path.read_bytes():
+                # Most recordings know nothing of prompts, and looking is much faster than decoding.
+                data = path.read_bytes()
+                if b"digest: sha256:" in data or b'"digest"' in data:
                     self._read[file] = load(path)
             except (CassetteError, OSError):
                 pass  # `cassettes check` tells of it, and the page of traces does.

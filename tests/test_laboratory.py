@@ -486,6 +486,7 @@ def test_the_inputs_of_recorded_tests_are_cases_and_broken_cassettes_are_passed_
 
     assert recall.cases("ask") == (Case({"question": "Is it?"}, name="test_it"),)
     assert recall.cases("nobody") == ()
+    assert recall.models(["ask", "nobody"]) == {"m": ("test_it",)}
 
 
 def test_what_the_user_said_after_instructions_is_part_of_a_recorded_case(tmp_path):
