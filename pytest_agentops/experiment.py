@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -19,7 +20,9 @@ from typing import Any, Literal, NamedTuple
 
 from pytest_agentops import prices
 from pytest_agentops.datasets import MISSING, Case
-from pytest_agentops.errors import AgentopsError, ExperimentError, PromptError, did_you_mean
+from pytest_agentops.errors import AgentopsError, ExpectationError, ExperimentError, PromptError, did_you_mean
+from pytest_agentops.expect.responses import judge_prompt
+from pytest_agentops.expect.written import from_yaml
 from pytest_agentops.models import Endpoint, Models
 from pytest_agentops.prompt import Prompt
 from pytest_agentops.repository import PromptRepository
@@ -105,10 +108,33 @@ def asked(prompt: Prompt, case: Case, endpoint: Endpoint, options: Mapping[str, 
 
 @dataclass(frozen=True)
 class Check:
-    """What an answer is scored by: an expectation in YAML, or a criterion for a judge."""
+    """What an answer is scored by."""
 
-    kind: Literal["expectation", "judge"]
+    kind: Literal["expectation", "contains", "judge"]
     text: str
+    """The expectation as YAML; a part of the answer, or a regular expression between slashes; a criterion in words."""
+
+    def checked(self) -> Check:
+        """The same check.
+
+        Raises:
+            ExpectationError: it means nothing.
+        """
+        if self.kind == "expectation":
+            from_yaml(self.text)
+        elif (pattern := self.pattern) is not None:
+            try:
+                re.compile(pattern)
+            except (re.error, RecursionError) as error:
+                raise ExpectationError(f"{self.text} is no regular expression: {error}") from None
+        return self
+
+    @property
+    def pattern(self) -> str | None:
+        """The regular expression that the answer has to match somewhere, if it is one."""
+        said = self.text
+        is_one = self.kind == "contains" and len(said) > 2 and said.startswith("/") and said.endswith("/")
+        return said[1:-1] if is_one else None
 
 
 @dataclass(frozen=True)
@@ -282,13 +308,15 @@ def _case(data: Mapping[str, Any]) -> Case:
 
 def _check(data: Mapping[str, Any]) -> Check:
     kind = data["kind"]
-    if kind not in ("expectation", "judge"):
-        raise ValueError(f"a check is an expectation or a judge{did_you_mean(kind, ('expectation', 'judge'))}")
+    if kind not in (kinds := ("expectation", "contains", "judge")):
+        raise ValueError(f"a check is one of {', '.join(kinds)}{did_you_mean(kind, kinds)}")
     return Check(kind, _text(data["text"]))
 
 
 # --- what it will cost -----------------------------------------------------------------------------------------------
 
+_VERDICT = 100
+"""Tokens of what a judge says."""
 _ASSUMED_OUTPUT = 500
 """Tokens of an answer for which nobody has set a limit; an estimate needs some number."""
 
@@ -307,6 +335,35 @@ class Estimate:
     """The models without a known price: a limit does not see what they cost."""
     problems: tuple[str, ...] = ()
     """Why some questions cannot be asked, each said once."""
+    judged: int = 0
+    """How often a judge is asked besides; its tokens and its cost are among the others."""
+
+    def with_more(self, times: int, each: Usage, cost: float | None, *, judged: bool = False) -> Estimate:
+        """The same with so many questions more, of this size each."""
+        return replace(
+            self,
+            calls=self.calls + (0 if judged else times),
+            judged=self.judged + (times if judged else 0),
+            input_tokens=self.input_tokens + times * each.input_tokens,
+            output_tokens=self.output_tokens + times * each.output_tokens,
+            cost=self.cost + times * (cost or 0.0),
+        )
+
+
+def judge_of(experiment: Experiment, models: Models) -> Endpoint:
+    """Where the judge is asked."""
+    return models.endpoint(experiment.judge or str(judge_prompt().model.get("id") or ""))
+
+
+def judge_usage(check: Check, case: Case) -> Usage:
+    """How many tokens a judgement may take."""
+    said = (
+        len(judge_prompt().text)
+        + len(check.text)
+        + len(case.message)
+        + sum(len(str(each)) for each in case.inputs.values())
+    )
+    return Usage(input_tokens=math.ceil(said / 4) + _ASSUMED_OUTPUT, output_tokens=_VERDICT)
 
 
 def estimate(experiment: Experiment, prompts: PromptRepository, models: Models) -> Estimate:
@@ -330,13 +387,14 @@ def estimate(experiment: Experiment, prompts: PromptRepository, models: Models) 
             cost = cost_of(endpoint, tokens)
             if cost is None:
                 unpriced[endpoint.name] = None
-            total = replace(
-                total,
-                calls=total.calls + experiment.repeats,
-                input_tokens=total.input_tokens + experiment.repeats * tokens.input_tokens,
-                output_tokens=total.output_tokens + experiment.repeats * tokens.output_tokens,
-                cost=total.cost + experiment.repeats * (cost or 0.0),
-            )
+            total = total.with_more(experiment.repeats, tokens, cost)
+            for check in experiment.checks:
+                if check.kind == "judge" and not experiment.recorded_only:
+                    judge, tokens = judge_of(experiment, models), judge_usage(check, case)
+                    cost = cost_of(judge, tokens)
+                    if cost is None:
+                        unpriced[judge.name] = None
+                    total = total.with_more(experiment.repeats, tokens, cost, judged=True)
     return replace(total, unpriced=tuple(unpriced), problems=tuple(problems))
 
 
@@ -378,11 +436,18 @@ class Trial:
     """What was asked and answered; None while there is nothing."""
     cost: float | None = None
     """US dollars; None where no price is known."""
+    judging: float = 0.0
+    """US dollars that judges of this answer took besides, as far as their price is known."""
     origin: str = ""
     """The recording that answered instead of a model."""
     first: float | None = None
     """Seconds to the first token."""
     scores: tuple[Score, ...] = ()
+
+    @property
+    def spent(self) -> float:
+        """US dollars that it took now: what was replayed was paid for before."""
+        return self.judging + (0.0 if self.state == "replayed" else self.cost or 0.0)
 
     @property
     def finished(self) -> bool:
@@ -500,6 +565,8 @@ class Outcome:
 
     experiment: Experiment
     trials: tuple[Trial, ...]
+    versions: tuple[str, ...] = ()
+    """Which version the prompt of each variant claims; empty where it claims none, or is not there."""
 
     @cached_property
     def _cells(self) -> Mapping[tuple[int, int], Cell]:
@@ -551,7 +618,7 @@ class Outcome:
     @property
     def spent(self) -> float:
         """US dollars, of what was asked and has a known price."""
-        return sum(trial.cost or 0.0 for trial in self.trials if trial.state != "replayed")
+        return sum(trial.spent for trial in self.trials)
 
 
 # --- what there is to choose from ------------------------------------------------------------------------------------

@@ -20,8 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_agentops.assembly import judgements
 from pytest_agentops.capture import Recording, watching
-from pytest_agentops.datasets import MISSING
+from pytest_agentops.datasets import MISSING, Case
 from pytest_agentops.errors import (
     AgentopsError,
     CassetteError,
@@ -45,6 +46,8 @@ from pytest_agentops.experiment import (
     asked,
     cost_of,
     endpoint_of,
+    judge_of,
+    judge_usage,
     likely_usage,
 )
 from pytest_agentops.explain import mismatch_lines
@@ -56,7 +59,7 @@ from pytest_agentops.redaction import Redactor
 from pytest_agentops.repository import PromptRepository
 from pytest_agentops.settings import Settings
 from pytest_agentops.tape import Tape, load, one_after_another, save, write_whole
-from pytest_agentops.trace import Trace
+from pytest_agentops.trace import ModelCall, Trace
 from pytest_agentops.votes import Candidate
 from pytest_agentops.wire import items, mapping
 
@@ -67,7 +70,7 @@ if TYPE_CHECKING:
 LONGEST = 200_000
 """Characters of an answer after which no more is taken: a model that never ends costs without end."""
 
-_PLAN, _LOG, _LOCK = "experiment.json", "trials.jsonl", "run.lock"
+_PLAN, _PROMPTS, _LOG, _LOCK = "experiment.json", "prompts.json", "trials.jsonl", "run.lock"
 _ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
 
 
@@ -103,14 +106,14 @@ class Laboratory:
         """
         experiment.checked()
         for check in experiment.checks:
-            if check.kind == "expectation":
-                from_yaml(check.text)
+            check.checked()
         now = datetime.now(UTC)
         run = Run(self, f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}", experiment)
         ignored_by_git(self.settings.root / ".agentops")
         run.folder.mkdir(parents=True)
         plan = self.without_secrets(experiment.to_json())
         write_whole(run.folder / _PLAN, plan.encode("utf-8", "backslashreplace"))
+        run.freeze()
         with self._lock:
             self._runs[run.id] = run
         return run
@@ -189,9 +192,11 @@ class Run:
         """Grows with everything that happens, so that who draws it knows whether to draw it anew."""
         self._laboratory = laboratory
         self._lock = threading.RLock()
+        self._ended = threading.Condition(self._lock)
         self._trials = {place: Trial(place) for place in experiment.places}
         self._shift = _Shift()
         self._held: FileLock | None = None
+        self._frozen: tuple[Prompt | None, ...] = ()
 
     # --- what there is of it -----------------------------------------------------------------------------------------
 
@@ -215,19 +220,55 @@ class Run:
                 else trial
                 for place, trial in self._trials.items()
             )
-        return Outcome(self.experiment, trials)
+        versions = tuple(each.version or "" if each is not None else "" for each in self._frozen)
+        return Outcome(self.experiment, trials, versions)
 
     def cassette(self, place: Place) -> Path:
         """Where the recording of a trial is, once there is one."""
         return self.folder / f"{place.variant}-{place.case}-{place.repeat}.yaml"
 
     def prompt(self, variant: int) -> Prompt:
-        """The prompt of a variant.
+        """The prompt of a variant, as it was when the run was begun: files change, and branches move.
 
         Raises:
             PromptError: it is not there, or cannot be read.
         """
-        return self.experiment.variants[variant].prompt(self._laboratory.prompts)
+        frozen = self._frozen[variant] if variant < len(self._frozen) else None
+        return frozen or self.experiment.variants[variant].prompt(self._laboratory.prompts)
+
+    def freeze(self) -> None:
+        """Write down the prompts as they are now; one in which a secret stands is not kept, and read anew each time."""
+        said: list[Mapping[str, Any] | None] = []
+        for variant in self.experiment.variants:
+            try:
+                prompt = variant.prompt(self._laboratory.prompts)
+                kept = {"path": prompt.path, "text": prompt.text, "partials": dict(prompt.partials)}
+            except PromptError:  # It is told when it is to be asked.
+                kept = None
+            text = json.dumps(kept)
+            said.append(kept if self._laboratory.without_secrets(text) == text else None)
+        write_whole(self.folder / _PROMPTS, json.dumps(said).encode())
+        self._thaw(said)
+
+    def _thaw(self, said: Sequence[Any]) -> None:
+        found: list[Prompt | None] = []
+        for variant, kept in zip(self.experiment.variants, said, strict=False):
+            try:
+                partials = dict(kept["partials"])
+                found.append(Prompt.parse(variant.name, kept["text"], path=kept["path"], source=partials.__getitem__))
+            except (PromptError, TypeError, KeyError, ValueError, AttributeError):
+                found.append(None)
+        self._frozen = tuple(found)
+
+    def allow(self, limit: float | None) -> None:
+        """Let this be what it may spend as a whole, from the next start on.
+
+        Raises:
+            ExperimentError: it is no amount.
+        """
+        self.experiment = replace(self.experiment, limit=limit).checked()
+        plan = self._laboratory.without_secrets(self.experiment.to_json())
+        write_whole(self.folder / _PLAN, plan.encode("utf-8", "backslashreplace"))
 
     def tape(self, place: Place) -> Tape:
         """What was recorded of a trial.
@@ -257,6 +298,9 @@ class Run:
 
     def read(self) -> None:
         """Take in what was written down of it before."""
+        with suppress(OSError, ValueError, RecursionError):
+            said = json.loads((self.folder / _PROMPTS).read_bytes())
+            self._thaw(said if isinstance(said, list) else ())
         for line in _lines(self.folder / _LOG):
             with suppress(ValueError, TypeError, KeyError, AttributeError):
                 said = json.loads(line)
@@ -264,7 +308,8 @@ class Run:
                 scores = tuple(Score(**each) for each in said.get("scores", ()))
                 trial = Trial(
                     place, said["state"], problem=said.get("problem", ""), cost=said.get("cost"),
-                    origin=said.get("origin", ""), first=said.get("first"), scores=scores,
+                    judging=said.get("judging", 0.0), origin=said.get("origin", ""), first=said.get("first"),
+                    scores=scores,
                 )  # fmt: skip
                 if place in self._trials and trial.state in ("done", "replayed", "failed", "stopped"):
                     self._trials[place] = trial
@@ -397,7 +442,8 @@ class Run:
         with self._lock:
             shift.arriving.pop(place, None)
             shift.reserved.pop(place, None)
-            shift.spent += trial.cost or 0.0 if trial.state != "replayed" else 0.0
+            shift.spent += trial.spent
+            self._ended.notify_all()
             if shift is not self._shift:  # It was asked anew meanwhile.
                 return
             if trial.state != "waiting":
@@ -408,7 +454,8 @@ class Run:
     def _note(self, trial: Trial) -> None:
         line = {
             "place": trial.place, "state": trial.state, "problem": trial.problem, "cost": trial.cost,
-            "origin": trial.origin, "first": trial.first, "scores": [vars(score) for score in trial.scores],
+            "judging": trial.judging, "origin": trial.origin, "first": trial.first,
+            "scores": [vars(score) for score in trial.scores],
         }  # fmt: skip
         text = Redactor(self._laboratory.settings.redact).text(json.dumps(line, ensure_ascii=False))
         with (self.folder / _LOG).open("ab", buffering=0) as file:  # The kernel has it; a kill of ours does not matter.
@@ -439,6 +486,7 @@ class Run:
             "replayed",
             trace=trace,
             cost=_cost(trace, endpoint),
+            judging=self._judging(recording),
             origin=found.cassette,
             first=_first_word(found.tape.exchanges[:1]),
             scores=scores,
@@ -453,7 +501,7 @@ class Run:
         with watching(recording):
             case, variant = self.experiment.cases[place.case], self.experiment.variants[place.variant]
             request = asked(prompt, case, endpoint, variant.options)
-            if not self._affords(shift, place, cost_of(endpoint, likely_usage(request)) or 0.0):
+            if not self._affords(shift, place, self._likely_cost(endpoint, request, case)):
                 return Trial(place)
             arriving = shift.arriving[place] = _Arriving()
             problem = self._ask(shift, endpoint, request, arriving)
@@ -474,7 +522,8 @@ class Run:
             self._save(place, tape, redactor)
         return Trial(
             place, state, so_far=arriving.text, problem=problem, trace=trace if trace.model_calls else None,
-            cost=_cost(trace, endpoint), first=_first_word(recording.exchanges), scores=scores,
+            cost=_cost(trace, endpoint), judging=self._judging(recording), first=_first_word(recording.exchanges),
+            scores=scores,
         )  # fmt: skip
 
     def _recording(self, place: Place) -> tuple[Redactor, Recording]:
@@ -487,22 +536,39 @@ class Run:
         if tape.exchanges:
             save(tape, self.cassette(place), scan=redactor.scan, synced=False)
 
+    def _likely_cost(self, endpoint: Endpoint, request: Mapping[str, Any], case: Case) -> float:
+        """US dollars that a question and its judges may take, as far as their prices are known."""
+        judge = judge_of(self.experiment, self._laboratory.settings.models)
+        judged = [judge_usage(check, case) for check in self.experiment.checks if check.kind == "judge"]
+        costs = [cost_of(endpoint, likely_usage(request)), *(cost_of(judge, each) for each in judged)]
+        return sum(each for each in costs if each is not None)
+
+    def _judging(self, recording: Recording) -> float:
+        """US dollars that the judges of an answer took."""
+        judge = judge_of(self.experiment, self._laboratory.settings.models)
+        costs = [_cost_of(call, judge) for call in judgements(recording.exchanges)]
+        return sum(each for each in costs if each is not None)
+
     def _affords(self, shift: _Shift, place: Place, cost: float) -> bool:
-        """Whether the limit allows this question; what is under way counts with what it may cost."""
+        """Whether the limit allows this question; what is under way counts with what it may cost, until it is known."""
         limit = self.experiment.limit
-        if limit is None:
-            return True
-        with self._lock:
-            spent = shift.spent + sum(shift.reserved.values())
-            if spent + cost > limit:
+        with self._ended:
+            while limit is not None and shift.spent + sum(shift.reserved.values()) + cost > limit:
+                if shift.stopped.is_set():
+                    return False
+                if shift.reserved:
+                    self._trials[place] = Trial(place)
+                    self._ended.wait(0.5)
+                    continue
                 self.problem = (
-                    f"the limit of ${limit:g} allows no further question: ${spent:.4f} are spent or under way, "
+                    f"the limit of ${limit:g} allows no further question: ${shift.spent:.4f} are spent, "
                     f"and the next may cost ${cost:.4f}"
                 )
                 shift.full = True
                 return False
             shift.reserved[place] = cost
-            return True
+            self._trials[place] = Trial(place, "running")
+            return not shift.stopped.is_set()
 
     def _ask(self, shift: _Shift, endpoint: Endpoint, request: Mapping[str, Any], arriving: _Arriving) -> str:
         """Ask, and take in what arrives; why that came to no end, or nothing."""
@@ -580,9 +646,13 @@ class Run:
                 return Score(_short(check.text), None, "nothing was recorded")
             reason = "\n".join(mismatch_lines(mismatch)) if mismatch else ""
             return Score(_short(check.text), mismatch is None, reason)
+        if check.kind == "contains":
+            said = str(trace.response)
+            found = re.search(check.pattern, said) if check.pattern is not None else check.text in said
+            return Score(f"contains {_short(check.text)}", bool(found))
         if self.experiment.recorded_only:
             return Score(_short(check.text), None, "no model is asked, so that nobody judges")
-        endpoint = self._laboratory.settings.models.endpoint(self.experiment.judge)
+        endpoint = judge_of(self.experiment, self._laboratory.settings.models)
         verdict = Judged(check.text, endpoint.model or None, 1, self._client(shift, endpoint)).verdict(trace)
         return Score(_short(check.text), verdict.passed, verdict.votes[0].reason)
 
@@ -646,13 +716,13 @@ def _as_expected(expected: object, trace: Trace) -> Score:
     """Whether an answer is the one that its case expects: word for word, and JSON by its value."""
     if isinstance(expected, str):
         same = " ".join(expected.split()) == " ".join(str(trace.response).split())
-        return Score("as expected", same, "" if same else f"expected {_short(expected)!r}")
+        return Score("expected", same, "" if same else f"expected {_short(expected)!r}")
     try:
         found = list(differences(expected, json.loads(str(trace.response)), "$"))
     except (ValueError, RecursionError):
-        return Score("as expected", False, "the answer is not JSON")
+        return Score("expected", False, "the answer is not JSON")
     reason = "; ".join(f"{each.path}: expected {each.expected!r}, got {each.actual!r}" for each in found[:3])
-    return Score("as expected", not found, reason)
+    return Score("expected", not found, reason)
 
 
 def _words(value: object) -> str:
@@ -666,11 +736,13 @@ def _said(error: Any) -> str:
     return f"{error.status_code}: {' '.join(message.split())[:500]}"
 
 
+def _cost_of(call: ModelCall, endpoint: Endpoint) -> float | None:
+    own = endpoint.price is not None and call.usage is not None
+    return cost_of(endpoint, call.usage) if own and call.usage is not None else call.cost
+
+
 def _cost(trace: Trace, endpoint: Endpoint) -> float | None:
-    costs = [
-        cost_of(endpoint, call.usage) if endpoint.price is not None and call.usage is not None else call.cost
-        for call in trace.model_calls
-    ]
+    costs = [_cost_of(call, endpoint) for call in trace.model_calls]
     return None if not costs or None in costs else sum(each for each in costs if each is not None)
 
 

@@ -160,6 +160,56 @@ def test_nothing_is_asked_that_might_go_beyond_the_limit(tmp_path):
     assert "the limit of $0.55 allows no further question" in run.problem
 
 
+def test_what_judges_take_counts_too(tmp_path):
+    def answer(request: ScriptedRequest) -> Says:
+        if "criterion" in str(request.body):
+            return Says('{"reason": "it is", "verdict": "pass"}', input_tokens=30, output_tokens=10)
+        return Says("Yes", input_tokens=3, output_tokens=2)
+
+    with ScriptedModel(answer) as model:
+        house = House(tmp_path, model)
+        run = house.ended("a", checks=(Check("judge", "is short"),), judge="m", limit=100.0)
+        few = house.ended("a", checks=(Check("judge", "is short"),), judge="m", limit=0.6)
+
+    trial = run.outcome().trials[0]
+    assert (trial.cost, trial.judging) == (pytest.approx(0.005), pytest.approx(0.04))
+    assert run.outcome().spent == pytest.approx(0.045)
+    assert house.laboratory().open(run.id).outcome().spent == pytest.approx(0.045)
+    assert few.outcome().count["waiting"] == 1
+
+
+def test_a_run_waits_for_what_is_under_way_before_it_gives_up_on_its_limit_and_goes_on_when_that_is_raised(tmp_path):
+    """Each question may cost 0.5 dollars by its estimate and comes to 0.004: they are asked one after another."""
+    with ScriptedModel(lambda request: Says("Yes", input_tokens=2, output_tokens=2, latency=0.05)) as model:
+        house = House(tmp_path, model)
+        run = house.ended(*map(str, range(8)), limit=0.57, concurrency=4)
+        assert (run.outcome().count["done"], run.problem) == (8, "")
+
+        low = house.ended("a", limit=0.1)
+        assert low.outcome().count["waiting"] == 1
+        low.allow(5.0)
+        low.start()
+        assert low.wait(30)
+
+    assert low.outcome().count["done"] == 1
+    assert house.laboratory().open(low.id).experiment.limit == 5.0
+
+
+def test_a_run_keeps_the_prompts_that_it_was_begun_with(tmp_path):
+    with ScriptedModel(lambda request: Says(f"To {request.prompt}")) as model:
+        house = House(tmp_path, model)
+        run = house.begin("a", "b")
+        was = run.prompt(0).digest
+        (tmp_path / "prompts" / "ask.prompty").write_text(PROMPT.replace("{{ question }}", "Now: {{ question }}"))
+        again = house.laboratory().open(run.id)
+        again.start()
+        assert again.wait(30)
+
+    assert [trial.text for trial in again.outcome().trials] == ["To a", "To b"]
+    assert again.outcome().versions == ("1.0.0",)
+    assert {candidate.digest for candidate in again.candidates()} == {was}
+
+
 def test_a_limit_of_nothing_asks_nothing(tmp_path):
     with ScriptedModel() as model:
         run = House(tmp_path, model).ended("one", limit=0.0)
@@ -275,7 +325,12 @@ def test_answers_are_scored_by_what_is_expected_of_a_case_by_expectations_and_by
     with ScriptedModel(answer) as model:
         run = House(tmp_path, model).ended(
             cases=(Case({"question": "bill"}, expected={"queue": "billing"}), Case({"question": "x"}, expected="no")),
-            checks=(Check("expectation", "never: [delete]"), Check("judge", "is short")),
+            checks=(
+                Check("expectation", "never: [delete]"),
+                Check("judge", "is short"),
+                Check("contains", "bill"),
+                Check("contains", "/^.{2}queue/"),
+            ),
             judge="m",
         )
 
@@ -283,8 +338,14 @@ def test_answers_are_scored_by_what_is_expected_of_a_case_by_expectations_and_by
         {score.check: (score.passed, score.reason.partition("\n")[0]) for score in trial.scores}
         for trial in run.outcome().trials
     )
-    assert first == {"as expected": (True, ""), "never: [delete]": (True, ""), "is short": (True, "it is short")}
-    assert second["as expected"] == (False, "expected 'no'")
+    assert first == {
+        "expected": (True, ""),
+        "never: [delete]": (True, ""),
+        "is short": (True, "it is short"),
+        "contains bill": (True, ""),
+        "contains /^.{2}queue/": (True, ""),
+    }
+    assert second["expected"] == (False, "expected 'no'")
     assert second["never: [delete]"][0] is False
     assert second["is short"][0] is None
 

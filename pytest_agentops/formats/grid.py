@@ -119,7 +119,7 @@ def _head(outcome: Outcome, variant: int, reference: tuple[int, int | None] | No
     return {
         "variant": variant,
         "name": said.name,
-        "chips": list(_chips(said)),
+        "chips": list(_chips(said, outcome.versions[variant] if variant < len(outcome.versions) else "")),
         "reference": reference == (variant, None),
         "figures": list(_figures(column)),
         "scores": _scores(column),
@@ -128,8 +128,8 @@ def _head(outcome: Outcome, variant: int, reference: tuple[int, int | None] | No
     }
 
 
-def _chips(variant: Variant) -> Iterator[str]:
-    yield variant.at
+def _chips(variant: Variant, version: str) -> Iterator[str]:
+    yield variant.at if version in ("", variant.at) else f"{variant.at} ({version})"
     if variant.model:
         yield variant.model
     for name, value in variant.options.items():
