@@ -7,7 +7,11 @@ from pathlib import Path
 import streamlit as st
 
 # An icon of our own: Streamlit would fetch its icons and emoji from elsewhere.
-st.set_page_config(page_title="pytest-agentops", page_icon=str(Path(__file__).with_name("icon.svg")), layout="wide")
+st.set_page_config(
+    page_title=f"{Path.cwd().name} · pytest-agentops",
+    page_icon=str(Path(__file__).with_name("icon.svg")),
+    layout="wide",
+)
 
 PAGES = [
     st.Page("compare.py", title="Compare", icon=":material/view_column:", default=True),

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-import drawing
+import answers
 import forms
 import streamlit as st
 import ui
@@ -23,17 +23,18 @@ from pytest_agentops.experiment import (
     OPTIONS,
     Check,
     Experiment,
-    Trial,
     Variant,
+    endpoint_of,
     estimate,
     first_choice,
+    has_user,
+    judge_of,
     references,
 )
-from pytest_agentops.formats.grid import answer, dollars, grid, summary
+from pytest_agentops.formats.grid import dollars, grid, summary
 from pytest_agentops.formats.grid import page as whole_page
 from pytest_agentops.laboratory import Laboratory, Run
-from pytest_agentops.saving import NewTest, containing, offered, save_test, save_version
-from pytest_agentops.usage import Usage
+from pytest_agentops.prompt import Prompt
 
 _CELLS = 80  # On one screen of the table; more of them take the browser too long while they fill.
 _NUMBERS: Mapping[str, tuple[Any, Any, Any]] = {
@@ -87,8 +88,10 @@ def begin(laboratory: Laboratory, names: Sequence[str]) -> None:
         ui.problem(error)
         st.query_params.clear()
     name = next((each for each in names if laboratory.recall.cases(each)), names[0])
-    fill(Experiment(first_choice(laboratory.prompts, name), ()))
-    _state["source"] = "Recorded tests" if laboratory.recall.cases(name) else "Form"
+    known = bool(laboratory.recall.cases(name))
+    models = laboratory.settings.models
+    fill(Experiment(first_choice(laboratory.prompts, name, None if known else models, os.environ), ()))
+    _state["source"] = "Recorded tests" if known else "Form"
 
 
 def fill(experiment: Experiment) -> None:
@@ -104,6 +107,7 @@ def fill(experiment: Experiment) -> None:
         _state["limit"] = experiment.limit
         _state["only recordings"] = experiment.recorded_only
         _state["criteria"] = "\n".join(each.text for each in experiment.checks if each.kind == "judge")
+        _state["contained"] = "\n".join(each.text for each in experiment.checks if each.kind == "contains")
         _state["expectations"] = "\n---\n".join(each.text for each in experiment.checks if each.kind == "expectation")
         _state["judge"] = experiment.judge
 
@@ -137,7 +141,7 @@ def setup(laboratory: Laboratory, names: Sequence[str]) -> Experiment:
         with st.container(border=True, horizontal=True, vertical_alignment="bottom", key=f"variant{index}"):
             variants.append(column(laboratory, names, index))
     st.button("Add a variant", icon=":material/add:", on_click=add, type="tertiary")
-    cases = inputs(laboratory, variants[0].name)
+    cases = inputs(laboratory, variants[0])
     checks = scoring(laboratory)
     return Experiment(
         variants=tuple(variants), cases=tuple(cases), checks=tuple(checks), judge=_state.get("judge") or ""
@@ -176,7 +180,8 @@ def model_choice(laboratory: Laboratory, index: int, name: str, at: str) -> str:
         own = str(laboratory.prompts.get(at.removesuffix("@edited")).model.get("id") or "")
     except AgentopsError:
         own = ""
-    known = list(dict.fromkeys(["", *laboratory.settings.models.served, *laboratory.recall.models([name])]))
+    served, recorded = laboratory.settings.models.served, laboratory.recall.models([name])
+    known = list(dict.fromkeys(["", *served, *recorded]))
     key = f"{index}.model"
     if _state.get(key) and _state[key] not in known:
         known.append(_state[key])
@@ -185,7 +190,7 @@ def model_choice(laboratory: Laboratory, index: int, name: str, at: str) -> str:
         "Model",
         known,
         key=key,
-        format_func=lambda each: each or said,
+        format_func=lambda each: f"{each} (recorded)" if each in recorded and each not in served else each or said,
         accept_new_options=True,
         persist_state="session",
     )
@@ -238,8 +243,8 @@ def drop(index: int) -> None:
 # --- what they are asked ---------------------------------------------------------------------------------------------
 
 
-def inputs(laboratory: Laboratory, name: str) -> Sequence[Case]:
-    """The inputs, wherever they come from."""
+def inputs(laboratory: Laboratory, variant: Variant) -> Sequence[Case]:
+    """The inputs, wherever they come from; the first variant says what there is to fill in."""
     sources = ["Recorded tests", "Form", "Paste", "File", "Dataset"]
     if "cases" in _state:
         sources.insert(0, "As given")
@@ -247,54 +252,63 @@ def inputs(laboratory: Laboratory, name: str) -> Sequence[Case]:
         _state["source"] = sources[0]
     source = st.segmented_control("Inputs", sources, key="source", required=True, persist_state="session")
     try:
-        fields = laboratory.prompts[name].inputs
+        prompt = variant.prompt(laboratory.prompts)
         if source == "As given":
             return listed(_state["cases"], "cases")
         if source == "Recorded tests":
-            return recorded(laboratory, name)
+            return recorded(laboratory, variant, prompt)
         if source == "Form":
-            return filled_in(fields, name)
-        return tabled(laboratory, source, fields)
+            return filled_in(prompt)
+        return tabled(laboratory, source, prompt)
     except AgentopsError as error:
         ui.problem(error)
         return ()
 
 
-def recorded(laboratory: Laboratory, name: str) -> Sequence[Case]:
-    cases = laboratory.recall.cases(name)
+def recorded(laboratory: Laboratory, variant: Variant, prompt: Prompt) -> Sequence[Case]:
+    """The inputs of recorded tests; to begin with those whose answers are known, where there are any."""
+    cases = laboratory.recall.cases(variant.name)
     if not cases:
         st.caption("No recorded test has rendered this prompt yet.")
-    return listed(cases, f"recorded.{name}")
+    known = [index for index, case in enumerate(cases) if laboratory.recall.answer(prompt, case, variant.model)]
+    return listed(cases, f"recorded.{variant.name}", known)
 
 
-def listed(cases: Sequence[Case], key: str) -> Sequence[Case]:
-    """Which of these are asked; all of them to begin with, as long as they are few."""
-    labels = {index: said(case, index) for index, case in enumerate(cases)}
+def listed(cases: Sequence[Case], key: str, first: Sequence[int] = ()) -> Sequence[Case]:
+    """Which of these are asked: to begin with the first ones named, or all, as long as they are few."""
+    labels = {index: answers.in_short(case, index) for index, case in enumerate(cases)}
     if not labels:
         return ()
     chosen = st.multiselect(
-        "Which", list(labels), default=list(labels)[:25], key=f"{key}.which", label_visibility="collapsed",
+        "Which", list(labels), default=list(first or labels)[:25], key=f"{key}.which", label_visibility="collapsed",
         format_func=lambda index: labels.get(index, ""), persist_state="session",
     )  # fmt: skip
     return [cases[index] for index in chosen if index in labels]
 
 
-def said(case: Case, index: int) -> str:
-    words = case.name or case.message or ", ".join(map(str, case.inputs.values())) or f"input {index + 1}"
-    words = " ".join(words.split())
-    return words if len(words) <= 60 else f"{words[:59]}…"
+def counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
-def filled_in(fields: Any, name: str) -> Sequence[Case]:
-    given = forms.inputs_form(tuple(fields.values()), f"form.{name}", {})
-    message = st.text_area("What the user says after it", key="form.message", height=80, persist_state="session",
-                           help="for prompts that are instructions alone")  # fmt: skip
-    return [Case(inputs=given, message=message or "")]
+def filled_in(prompt: Prompt) -> Sequence[Case]:
+    """One input, by its form; none while something that is needed is missing."""
+    given = forms.inputs_form(tuple(prompt.inputs.values()), f"form.{prompt.name}", {})
+    message = ""
+    if not has_user(prompt):
+        message = st.text_area("What the user says after it", key="form.message", height=80, persist_state="session",
+                               help="this prompt is instructions alone") or ""  # fmt: skip
+    missing = [name for name, each in prompt.inputs.items() if each.required and given.get(name) in (None, "")]
+    if missing:
+        st.caption(ui.plain(f"To fill in: {', '.join(missing)}"))
+        return ()
+    return [Case(inputs=given, message=message)]
 
 
-def tabled(laboratory: Laboratory, source: str, fields: Any) -> Sequence[Case]:
+def tabled(laboratory: Laboratory, source: str, prompt: Prompt) -> Sequence[Case]:
+    """The inputs in a table or a file."""
+    fields = prompt.inputs
     if source == "Paste":
-        columns = "\t".join([*fields, "message"])
+        columns = "\t".join([*fields, *(["message"] if not has_user(prompt) else [])])
         text = st.text_area("A table with a head, as a spreadsheet copies it, or JSONL", key="pasted", height=160,
                             placeholder=columns, persist_state="session")  # fmt: skip
         cases: Sequence[Case] = datasets.parse(text, fields=fields) if text and text.strip() else ()
@@ -310,27 +324,40 @@ def tabled(laboratory: Laboratory, source: str, fields: Any) -> Sequence[Case]:
         chosen = st.selectbox("Dataset", list(names), key="dataset", persist_state="session")
         cases = datasets.load(names[chosen], fields)
     if cases:
-        st.caption(f"{len(cases)} inputs")
+        st.caption(counted(len(cases), "input"))
     return cases
 
 
 def scoring(laboratory: Laboratory) -> Sequence[Check]:
     """What answers are scored by."""
+    own = f"as its prompt says: {judge_of(Experiment((), ()), laboratory.settings.models).model}"
     with st.popover("Scores", icon=":material/fact_check:", help="expectations and judges that look at each answer"):
         expectations = st.text_area(
             "Expectations, in YAML; several stand apart by a line of ---", key="expectations", height=120,
             placeholder="in_order: [lookup_order, issue_refund]", persist_state="session",
         )  # fmt: skip
+        contained = st.text_area("What the answer contains, one in a line; /.../ is a regular expression",
+                                 key="contained", height=80, placeholder="refund", persist_state="session")  # fmt: skip
         criteria = st.text_area("Criteria for a judge, one in a line", key="criteria", height=80,
                                 placeholder="says when the refund arrives", persist_state="session")  # fmt: skip
-        st.selectbox("Judge", ["", *laboratory.settings.models.served], key="judge", persist_state="session",
-                     accept_new_options=True, format_func=lambda each: each or "as its prompt says")  # fmt: skip
+        st.selectbox(
+            "Judge",
+            ["", *laboratory.settings.models.served],
+            key="judge",
+            persist_state="session",
+            accept_new_options=True,
+            format_func=lambda each: each or own,
+        )
     parts = (each.strip() for each in f"\n{expectations or ''}\n".split("\n---\n"))
-    lines = (each.strip() for each in (criteria or "").splitlines())
-    return [
-        *(Check("expectation", each) for each in parts if each),
-        *(Check("judge", each) for each in lines if each),
-    ]
+    checks = [Check("expectation", each) for each in parts if each]
+    checks += [Check("contains", each.strip()) for each in (contained or "").splitlines() if each.strip()]
+    checks += [Check("judge", each.strip()) for each in (criteria or "").splitlines() if each.strip()]
+    for check in checks:
+        try:
+            check.checked()
+        except AgentopsError as error:
+            ui.problem(error)
+    return checks
 
 
 # --- running ---------------------------------------------------------------------------------------------------------
@@ -350,7 +377,7 @@ def opened(laboratory: Laboratory) -> Run | None:
         st.query_params["run"] = name
     if _state.get("run") != name:
         _state["run"] = name
-        _state["against"] = place_in(st.query_params.get("against", ""), found.experiment)
+        _state["against"] = place_in(st.query_params.get("against", ""), found.experiment) or first_of(found.experiment)
     elif _state.get("against") is not None and "against" not in st.query_params:
         refer_to(_state["against"])
     return found
@@ -364,6 +391,11 @@ def place_in(text: str, experiment: Experiment) -> tuple[int, int | None] | None
     variant, case = int(found[1]), int(found[2]) if found[2] else None
     known = variant < len(experiment.variants) and (case or 0) < len(experiment.cases)
     return (variant, case) if known else None
+
+
+def first_of(experiment: Experiment) -> tuple[int, int | None] | None:
+    """The first variant as the reference, where there are others."""
+    return (0, None) if len(experiment.variants) > 1 else None
 
 
 def refer_to(place: tuple[int, int | None] | None) -> None:
@@ -381,7 +413,7 @@ def bar(laboratory: Laboratory, experiment: Experiment, run: Run | None) -> Run 
         at_once = st.number_input("At once", 1, 256, key="at once", width=120,
                                   help="how many questions are under way together",
                                   persist_state="session")  # fmt: skip
-        limit = st.number_input("Spend at most, in $", 0.0, step=0.5, key="limit", width=170,
+        limit = st.number_input("Spend at most, in $", 0.0, step=0.5, key="limit", width=170, format="%.3f",
                                 help="nothing is asked that might go beyond", persist_state="session")  # fmt: skip
         recorded_only = st.toggle("Only recordings", key="only recordings", persist_state="session",
                                   help="ask no model: answer with what tests have recorded")  # fmt: skip
@@ -392,7 +424,7 @@ def bar(laboratory: Laboratory, experiment: Experiment, run: Run | None) -> Run 
         if run is not None and run.running:
             _state["was running"] = run.id
         pressed = st.button("Run", type="primary", icon=":material/play_arrow:", shortcut="Mod+Enter",
-                            disabled=_state.get("was running") is not None)  # fmt: skip
+                            disabled=_state.get("was running") is not None or not experiment.cases)  # fmt: skip
         kept_runs(laboratory)
         share(laboratory, experiment, run)
     foresee(laboratory, experiment)
@@ -406,7 +438,9 @@ def bar(laboratory: Laboratory, experiment: Experiment, run: Run | None) -> Run 
         return None
     st.query_params["run"] = _state["run"] = begun.id
     st.query_params.pop("plan", None)
-    refer_to((0, None) if len(experiment.variants) > 1 else None)
+    before = _state.get("against")
+    kept = before is not None and before[0] < len(experiment.variants) > 1
+    refer_to((before[0], None) if before is not None and kept else first_of(experiment))
     st.rerun()
 
 
@@ -416,23 +450,27 @@ def foresee(laboratory: Laboratory, experiment: Experiment) -> None:
         return
     found = estimate(experiment, laboratory.prompts, laboratory.settings.models)
     models = laboratory.settings.models
-    lacking = {
-        endpoint.lacks(os.environ)
-        for variant in experiment.variants
-        if variant.model and (endpoint := models.endpoint(variant.model))
-    } - {None}
+    lacking = set()
+    for variant in experiment.variants:
+        with suppress(AgentopsError):
+            lacking.add(endpoint_of(variant, variant.prompt(laboratory.prompts), models).lacks(os.environ))
+    lacking.discard(None)
     count = len(experiment.variants) * len(experiment.cases) * experiment.repeats
     if experiment.recorded_only:
         st.caption(f"{count} answers from recordings; no model is asked.")
         return
-    said = [f"{found.calls or count} questions", f"about {found.input_tokens + found.output_tokens:,} tokens"]
+    said = [counted(found.calls or count, "question")]
+    if found.judged:
+        said.append(f"{found.judged} for the judge")
+    said += [f"about {found.input_tokens + found.output_tokens:,} tokens"]
     if found.cost:
         said.append(f"about {dollars(found.cost)}")
     if found.unpriced:
         said.append(f"no price is known for {', '.join(found.unpriced)}, and the limit does not see it")
     st.caption(ui.plain(", ".join(said)))
     if lacking:
-        st.caption(ui.plain(f"{', '.join(sorted(map(str, lacking)))} is not set: recordings answer instead."))
+        missing = ", ".join(sorted(map(str, lacking)))
+        st.caption(ui.plain(f"{missing} is not set: recordings answer where they can. Pick another model to ask one."))
     for problem in found.problems:
         st.caption(ui.plain(problem))
 
@@ -441,7 +479,7 @@ def kept_runs(laboratory: Laboratory) -> None:
     kept = laboratory.kept()
     with st.popover("Runs", icon=":material/history:", disabled=not kept, help="earlier runs, with their answers"):
         for each in kept[:30]:
-            label = f"{each.began:%d %b %H:%M} · {each.answers} answers · {each.title}"
+            label = f"{each.began:%d %b %H:%M} · {counted(each.answers, 'answer')} · {each.title}"
             st.button(
                 ui.plain(label[:110]), key=f"kept.{each.id}", type="tertiary", on_click=reopen,
                 args=(laboratory, each.id),
@@ -488,7 +526,7 @@ def show(laboratory: Laboratory, run: Run) -> None:
     pause = 0.5 if len(run.outcome().trials) <= _CELLS else 1.0
     st.fragment(lambda: table(run), run_every=pause if run.running else None)()
     if opened is not None:
-        look(laboratory, run, *opened)
+        answers.look(laboratory, run, *opened, against=_state.get("against"))
 
 
 def table(run: Run) -> None:
@@ -536,6 +574,7 @@ def halt(run: Run) -> None:
     about = "ask what has no answer yet, and what failed, once more"
     if run.open and st.button("Resume", icon=":material/resume:", key="resume", help=about):
         try:
+            run.allow(_state.get("limit"))  # It may have been raised.
             run.start()
         except AgentopsError as error:
             ui.problem(error)
@@ -562,118 +601,6 @@ def take() -> None:
         _state["opened"] = variant, case
     else:
         refer_to(None if _state.get("against") == (variant, case) else (variant, case))
-
-
-@st.dialog("Answer", width="large")
-def look(laboratory: Laboratory, run: Run, variant: int, case: int) -> None:
-    """One answer whole: its words, its trace, and what can be made of it."""
-    cell = run.outcome().cell(variant, case)
-    st.caption(ui.plain(run.experiment.variants[variant].title))
-    trial = cell.shown
-    if len(cell.trials) > 1:
-        number = st.segmented_control(
-            "Repeat", range(1, len(cell.trials) + 1), default=trial.place.repeat, required=True
-        )
-        trial = cell.trials[(number or 1) - 1]
-    if trial.origin:
-        st.caption(ui.plain(f"recorded in {trial.origin}"))
-    said, traced, test, kept = st.tabs(["Answer", "Trace", "Save as test", "Save as case"])
-    with said:
-        ui.sheet(answer(trial), key="answer")
-        for score in trial.scores:
-            st.caption(ui.plain(f"{'✓' if score.passed else '?' if score.passed is None else '✗'} {score.check}"))
-            if score.reason:
-                st.code(score.reason, language=None)
-    with traced:
-        if trial.trace is None:
-            st.caption("There is no trace of it.")
-        else:
-            drawing.draw_trace(trial.trace, f"cell.{run.id}.{'.'.join(map(str, trial.place))}")
-    with test:
-        try:
-            save_as_test(laboratory, run, trial)
-        except AgentopsError as error:
-            ui.problem(error)
-    with kept:
-        try:
-            save_as_case(laboratory, run, trial)
-        except AgentopsError as error:
-            ui.problem(error)
-
-
-def save_as_test(laboratory: Laboratory, run: Run, trial: Trial) -> None:
-    """A test that asks this again, and its cassette."""
-    if trial.trace is None or not trial.finished:
-        st.caption("There is no answer yet that a test could expect.")
-        return
-    variant, case = run.experiment.variants[trial.place.variant], run.experiment.cases[trial.place.case]
-    settings, prompt = laboratory.settings, run.prompt(trial.place.variant)
-    slug = variant.name.replace("/", "_").replace("-", "_")
-    words = [word for word in re.findall(r"[a-z0-9]+", said(case, trial.place.case).lower()) if word != "test"]
-    with st.container(horizontal=True):
-        file = st.text_input("File", f"tests/test_{slug}.py", key="test.file")
-        name = st.text_input("Test", f"test_{'_'.join(words[:6]) or 'answer'}", key="test.name")
-    offers = offered(trial.trace, tuple(prompt.outputs.values()))
-    st.caption("What it expects")
-    picked = [
-        each
-        for index, each in enumerate(offers)
-        if st.checkbox(ui.plain(each.words), each.picked, key=f"test.{run.id}.{trial.place}.{index}")
-    ]
-    phrase = st.text_input("The answer contains", key="test.phrase", placeholder="a word or a phrase of it")
-    if phrase:
-        picked.append(containing(trial.trace, phrase))
-    model = settings.models.endpoint(variant.model or str(prompt.model.get("id") or ""))
-    prompts = laboratory.prompts
-    if variant.source is not None:
-        prompts = prompts.edited({variant.name: variant.source})
-    made = save_test(
-        settings.root / (file or ""), name or "", root=settings.root, prompts=prompts,
-        reference=variant.reference, inputs=case.inputs, tape=run.tape(trial.place), expected=picked,
-        key_from=model.key, ignore=settings.ignore, rules=settings.redact,
-    )  # fmt: skip
-    st.code(made.source, language="python")
-    if variant.source is not None:
-        save_with_version(laboratory, variant.name, variant.source, made)
-        return
-    if st.button("Write the test and its cassette", type="primary", key="test.write"):
-        made.apply()
-        st.success("Written. It replays what you see here, offline and without a key:", icon=":material/check:")
-        st.code("\n".join(made.commands), language=None)
-
-
-def save_with_version(laboratory: Laboratory, name: str, source: str, test: NewTest) -> None:
-    """The test of a prompt that was edited: both are one commit on a new branch, or the test would not pass."""
-    st.caption("The prompt was edited here: its new version and the test become one commit on a new branch.")
-    why = st.text_input("Why the prompt changes", key="test.why", placeholder="it goes into the commit")
-    if not why:
-        return
-    usage = Usage(laboratory.settings.root)
-    made = save_version(
-        laboratory.prompts, name, source, message=why, base=laboratory.settings.base, recorded=usage.inputs,
-        beside=test.plan.edits,
-    )  # fmt: skip
-    st.code("\n".join((*made.plan.steps, *test.plan.steps)), language=None, wrap_lines=True)
-    if st.button(ui.plain(f"Commit to {made.branch}"), type="primary", key="test.commit"):
-        made.apply()
-        st.success("Committed. To go there and replay it, offline and without a key:", icon=":material/check:")
-        st.code("\n".join((*made.commands, *test.commands)), language=None)
-
-
-def save_as_case(laboratory: Laboratory, run: Run, trial: Trial) -> None:
-    """The input, and if wanted this answer as the expected one, as a line of a dataset."""
-    case = run.experiment.cases[trial.place.case]
-    name = st.text_input("Dataset", run.experiment.variants[trial.place.variant].name, key="case.dataset",
-                         help="a file in the folder datasets")  # fmt: skip
-    called = st.text_input("Name", case.name, key=f"case.name.{trial.place.case}", placeholder="optional")
-    expects = st.checkbox("This answer is what is expected", key="case.expects", disabled=not trial.finished)
-    new = replace(case, name=called or "", expected=(trial.value or trial.text) if expects else case.expected)
-    st.code(datasets.line(new), language="json", wrap_lines=True)
-    path = datasets.home(laboratory.settings.root, name or "")
-    if st.button("Add it", type="primary", key="case.write"):
-        added = datasets.append(path, new, rules=laboratory.settings.redact)
-        where = path.relative_to(laboratory.settings.root).as_posix()
-        st.success(ui.plain(f"Added to {where}." if added else f"{where} has it already."), icon=":material/check:")
 
 
 with ui.page("Compare", "Variants of a prompt side by side, on the same inputs"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -78,11 +77,21 @@ def _begin_early(root: Path) -> None:
 @contextmanager
 def page(title: str, about: str) -> Iterator[None]:
     """One page: its head, and what goes wrong on it as an error that says what to do, never as a traceback."""
-    st.title(title, help=about)
+    with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
+        st.title(title, help=about, width="content")
+        st.caption(plain(_where()), width="content")
     try:
         yield
     except AgentopsError as error:
         problem(error)
+
+
+def _where() -> str:
+    """Which project this is, and which branch of it is checked out."""
+    root = project_root(Path.cwd())
+    with suppress(AgentopsError):
+        return f"{root.name} · {prompts(settings()).history.branch or 'no branch'}"
+    return root.name
 
 
 def problem(error: AgentopsError) -> None:
@@ -108,7 +117,7 @@ def plain(text: str) -> str:
     return "".join(f"\\{each}" if each in _MEANING else each for each in text)
 
 
-_MEANING = frozenset("\\`*_{}[]<>()#+-.!|~$:&=")
+_MEANING = frozenset("\\`*_{}[]<>#+-.!|~$:&=")
 
 
 def sheet(text: str, *, key: str, picked: Callable[[], None] = lambda: None) -> None:

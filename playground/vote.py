@@ -18,7 +18,7 @@ ENOUGH = 10  # With fewer votes a ranking says little.
 
 def _candidates(laboratory: Laboratory) -> Sequence[votes.Candidate]:
     """The answers to vote on: those of a run of the page Compare, the newest to begin with."""
-    runs = {each.id: each for each in laboratory.kept() if each.answers}
+    runs = {each.id: each for each in laboratory.kept() if each.answers and each.variants > 1}
     if not runs:
         return ()
     if st.session_state.get("vote_run") not in runs:
@@ -115,7 +115,7 @@ with ui.page("Vote", "Two answers to the same case, without whose they are. Vote
         st.success("Every pair is answered.", icon=":material/done_all:")
         st.button("Back", key="vote_back", shortcut="B", on_click=_back, disabled="vote_last" not in st.session_state)
     else:
-        ui.empty("There are no two answers to the same case that differ.")
+        ui.empty("In this run there are no two answers to the same case that differ.")
     _rank(tally, done=question is None)
     if tally.counted.stale:
         st.caption(

@@ -638,12 +638,27 @@ def references(prompts: PromptRepository, name: str) -> Mapping[str, str]:
     return found
 
 
-def first_choice(prompts: PromptRepository, name: str) -> tuple[Variant, ...]:
-    """What to compare to begin with: the prompt as it is, and its newest version that is another one."""
+def first_choice(
+    prompts: PromptRepository, name: str, models: Models | None = None, environment: Mapping[str, str] | None = None
+) -> tuple[Variant, ...]:
+    """What to compare to begin with: the prompt as it is, and its newest version that is another one.
+
+    With `models`, where the prompt's own model cannot be asked, the first of them that can.
+    """
     now = Variant(name)
     try:
         digest = prompts.at_hand(name).digest
+        if models is not None:
+            own = endpoint_of(now, prompts.at_hand(name), models)
+            given = environment or {}
+            if not own.name or own.lacks(given):
+                now = replace(now, model=next((each for each, it in models.served.items() if not it.lacks(given)), ""))
         before = next((each for each in prompts.versions(name) if each.digest != digest), None)
     except PromptError:
         before = None
-    return (now,) if before is None else (Variant(f"{name}@{before.version}"), now)
+    return (now,) if before is None else (replace(now, reference=f"{name}@{before.version}"), now)
+
+
+def has_user(prompt: Prompt) -> bool:
+    """Whether a prompt has a message of the user's, so that nothing need be said after it."""
+    return re.search(r"^[ \t]*user:", prompt.body, re.MULTILINE) is not None

@@ -84,6 +84,8 @@ class Kept:
     began: datetime
     answers: int
     """How many questions have been answered."""
+    variants: int = 1
+    """How many variants were asked."""
 
 
 class Laboratory:
@@ -149,7 +151,7 @@ class Laboratory:
                     began = datetime.strptime(folder.name[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
                     answers = _answers(folder / _LOG)
                     title = " | ".join(variant.title for variant in experiment.variants)
-                    found.append(Kept(folder.name, title, began, answers))
+                    found.append(Kept(folder.name, title, began, answers, len(experiment.variants)))
         return found
 
 

@@ -88,7 +88,7 @@ def test_a_prompt_is_shown_beside_what_it_says_by_who_wrote_it(house):
     html = drawn(app, "edit/rendered")
     assert 'You work for <span class="trusted" title="company">ACME</span>.' in html
     assert '<span class="untrusted" title="ticket, which others write">Where is my order?</span>' in html
-    assert [each.label for each in app.text_area] == ["company \\(optional\\)", "ticket \\(others write it\\)"]
+    assert [each.label for each in app.text_area] == ["company (optional)", "ticket (others write it)"]
 
 
 def test_what_others_wrote_stays_text(house):

@@ -92,7 +92,7 @@ def test_each_key_casts_a_vote_and_the_next_pair_is_there(project):
     first = app.button("vote_left").proto
 
     assert (first.shortcut, app.button("vote_back").disabled) == ("left", True)
-    assert "git does not know who you are" in app.caption[0].value
+    assert "git does not know who you are" in app.caption[1].value
     app.button("vote_left").click().run()
     app.button("vote_tie").click().run()
     app.button("vote_right").click().run()
@@ -135,9 +135,9 @@ def test_the_ranking_is_shown_to_who_asks_and_stale_votes_are_told(project):
     app.run()
 
     assert (app.toggle[0].label, app.toggle[0].value) == ("Ranking after 1 vote", False)
-    assert "1 older vote is about a prompt that has changed since" in app.caption[0].value
+    assert "1 older vote is about a prompt that has changed since" in app.caption[1].value
     app.toggle[0].set_value(True).run()
-    assert "So few votes say little" in app.caption[0].value
+    assert "So few votes say little" in app.caption[1].value
     assert not app.exception
 
 

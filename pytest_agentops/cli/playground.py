@@ -79,7 +79,7 @@ _THEME = {
     "theme.light.secondaryBackgroundColor": "#f5f6f8",
     "theme.light.textColor": "#1d2129",
     "theme.light.borderColor": "#e1e4ea",
-    "theme.dark.primaryColor": "#8ea6ff",
+    "theme.dark.primaryColor": "#4c6ef5",
     "theme.dark.backgroundColor": "#12141a",
     "theme.dark.secondaryBackgroundColor": "#1b1e26",
     "theme.dark.textColor": "#e4e7ee",

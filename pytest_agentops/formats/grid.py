@@ -54,6 +54,11 @@ def answer(trial: Trial, against: Trial | None = None) -> str:
     return plain(macros("answer.html.jinja").answer(_answer(trial, against, whole=True)))
 
 
+def question(case: Case, cell: Cell) -> str:
+    """What was asked, and what the answers to it took."""
+    return plain(template("question.html.jinja").render(asked=list(about(case)), took=list(_figures(cell))))
+
+
 def summary(outcome: Outcome) -> str:
     """How far an experiment is, in one line."""
     count = outcome.count
