@@ -31,7 +31,7 @@ from pytest_agentops.experiment import (
 from pytest_agentops.formats.grid import answer, dollars, grid, summary
 from pytest_agentops.formats.grid import page as whole_page
 from pytest_agentops.laboratory import Laboratory, Run
-from pytest_agentops.saving import NewTest, containing, offered, save_test, save_version
+from pytest_agentops.saving import NewTest, containing, offered, save_test, save_version, suggested_test
 from pytest_agentops.usage import Usage
 
 _CELLS = 80  # On one screen of the table; more of them take the browser too long while they fill.
@@ -417,25 +417,20 @@ def foresee(laboratory: Laboratory, experiment: Experiment) -> None:
     """What it will come to, and what stands in its way."""
     if not experiment.cases:
         return
-    found = estimate(experiment, laboratory.prompts, laboratory.settings.models)
-    models = laboratory.settings.models
-    lacking = {
-        endpoint.lacks(os.environ)
-        for variant in experiment.variants
-        if variant.model and (endpoint := models.endpoint(variant.model))
-    } - {None}
-    count = len(experiment.variants) * len(experiment.cases) * experiment.repeats
-    if experiment.recorded_only:
-        st.caption(f"{count} answers from recordings; no model is asked.")
-        return
-    said = [f"{found.calls or count} questions", f"about {found.input_tokens + found.output_tokens:,} tokens"]
+    found = estimate(experiment, laboratory.prompts, laboratory.settings.models, os.environ)
+    said = [f"{count} {what}" for count, what in ((found.calls, "questions"), (found.judged, "judgements")) if count]
+    if said:
+        said.append(f"about {found.input_tokens + found.output_tokens:,} tokens")
     if found.cost:
         said.append(f"about {dollars(found.cost)}")
     if found.unpriced:
         said.append(f"no price is known for {', '.join(found.unpriced)}, and the limit does not see it")
-    st.caption(ui.plain(", ".join(said)))
-    if lacking:
-        st.caption(ui.plain(f"{', '.join(sorted(map(str, lacking)))} is not set: recordings answer instead."))
+    if found.recorded:
+        said.append(f"{found.recorded} answers from recordings{'' if said else '; no model is asked'}")
+    if said:
+        st.caption(ui.plain(", ".join(said)))
+    if found.lacking:
+        st.caption(ui.plain(f"{', '.join(found.lacking)} is not set: recordings answer instead."))
     for problem in found.problems:
         st.caption(ui.plain(problem))
 
@@ -611,11 +606,10 @@ def save_as_test(laboratory: Laboratory, run: Run, trial: Trial) -> None:
         return
     variant, case = run.experiment.variants[trial.place.variant], run.experiment.cases[trial.place.case]
     settings, prompt = laboratory.settings, run.prompt(trial.place.variant)
-    slug = variant.name.replace("/", "_").replace("-", "_")
-    words = [word for word in re.findall(r"[a-z0-9]+", said(case, trial.place.case).lower()) if word != "test"]
+    suggested = suggested_test(variant.name, said(case, trial.place.case))
     with st.container(horizontal=True):
-        file = st.text_input("File", f"tests/test_{slug}.py", key="test.file")
-        name = st.text_input("Test", f"test_{'_'.join(words[:6]) or 'answer'}", key="test.name")
+        file = st.text_input("File", suggested[0], key="test.file")
+        name = st.text_input("Test", suggested[1], key="test.name")
     offers = offered(trial.trace, tuple(prompt.outputs.values()))
     st.caption("What it expects")
     picked = [
