@@ -24,12 +24,10 @@ from pytest_agentops.experiment import (
     Check,
     Experiment,
     Variant,
-    endpoint_of,
     estimate,
     first_choice,
     has_user,
     judge_of,
-    references,
 )
 from pytest_agentops.formats.grid import dollars, grid, summary
 from pytest_agentops.formats.grid import page as whole_page
@@ -154,11 +152,15 @@ def column(laboratory: Laboratory, names: Sequence[str], index: int) -> Variant:
     if _state.get(key) not in names:
         _state[key] = names[0]
     name = st.selectbox("Prompt", names, key=key, persist_state="session")
-    choices = dict(references(laboratory.prompts, name))
+    known = laboratory.prompts.references(name)
+    choices = {name if at == "worktree" else f"{name}@{at}": about for at, about in known.items()}
     if name in _state.get("edited", {}):
         choices = {f"{name}@edited": "edited here", **choices}
     key = f"{index}.at"
-    if _state.get(key) not in choices:
+    given = _state.get(key) or ""
+    if given.startswith(f"{name}@") and given != f"{name}@edited":
+        choices.setdefault(given, given.partition("@")[2])  # An address may name whatever git understands.
+    if given not in choices:
         _state[key] = name
     at = st.selectbox("State", list(choices), key=key, format_func=lambda each: choices[each], persist_state="session")
     model = model_choice(laboratory, index, name, at)
@@ -448,29 +450,20 @@ def foresee(laboratory: Laboratory, experiment: Experiment) -> None:
     """What it will come to, and what stands in its way."""
     if not experiment.cases:
         return
-    found = estimate(experiment, laboratory.prompts, laboratory.settings.models)
-    models = laboratory.settings.models
-    lacking = set()
-    for variant in experiment.variants:
-        with suppress(AgentopsError):
-            lacking.add(endpoint_of(variant, variant.prompt(laboratory.prompts), models).lacks(os.environ))
-    lacking.discard(None)
-    count = len(experiment.variants) * len(experiment.cases) * experiment.repeats
-    if experiment.recorded_only:
-        st.caption(f"{count} answers from recordings; no model is asked.")
-        return
-    said = [counted(found.calls or count, "question")]
-    if found.judged:
-        said.append(f"{found.judged} for the judge")
-    said += [f"about {found.input_tokens + found.output_tokens:,} tokens"]
+    found = estimate(experiment, laboratory.prompts, laboratory.settings.models, os.environ)
+    said = [counted(count, what) for count, what in ((found.calls, "question"), (found.judged, "judgement")) if count]
+    if said:
+        said.append(f"about {found.input_tokens + found.output_tokens:,} tokens")
     if found.cost:
         said.append(f"about {dollars(found.cost)}")
     if found.unpriced:
         said.append(f"no price is known for {', '.join(found.unpriced)}, and the limit does not see it")
-    st.caption(ui.plain(", ".join(said)))
-    if lacking:
-        missing = ", ".join(sorted(map(str, lacking)))
-        st.caption(ui.plain(f"{missing} is not set: recordings answer where they can. Pick another model to ask one."))
+    if found.recorded:
+        said.append(f"{counted(found.recorded, 'answer')} from recordings{'' if said else '; no model is asked'}")
+    if said:
+        st.caption(ui.plain(", ".join(said)))
+    if found.lacking:
+        st.caption(ui.plain(f"{', '.join(found.lacking)} is not set: recordings answer where they can."))
     for problem in found.problems:
         st.caption(ui.plain(problem))
 
@@ -499,8 +492,11 @@ def share(laboratory: Laboratory, experiment: Experiment, run: Run | None) -> No
         st.caption("For somebody with the same repository: what is compared, as an address. No key is in it.")
         plan = experiment if run is None else run.experiment
         if plan.cases:
-            link = Experiment.from_json(laboratory.without_secrets(plan.to_json())).to_link()
-            st.code(f"{(st.context.url or '').partition('?')[0]}?plan={link}", language=None, wrap_lines=True)
+            try:
+                link = Experiment.from_json(laboratory.without_secrets(plan.to_json())).to_link()
+                st.code(f"{(st.context.url or '').partition('?')[0]}?plan={link}", language=None, wrap_lines=True)
+            except ExperimentError as error:  # There is too much to ask, or a setting that is none.
+                ui.problem(error)
         if run is not None:
             outcome = run.outcome()
             made = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"

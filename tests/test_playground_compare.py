@@ -48,24 +48,13 @@ def plan(*questions: str) -> Experiment:
                       tuple(Case({"question": each}) for each in questions))  # fmt: skip
 
 
-def settled(test: AppTest, project: Path) -> AppTest:
-    """The page once the run that it shows has ended."""
-    name = test.query_params["run"]
-    name = name[0] if isinstance(name, list) else name
-    runs = Laboratory(read_settings(project))
-    for _ in range(200):
-        if runs.open(name).outcome().open == 0:
-            break
-    return test.run()
-
-
 def test_a_first_visit_offers_the_prompt_and_a_form_of_its_inputs(project):
     page = opened()
 
     assert not page.exception
     assert page.title[0].value == "Compare"
     assert page.selectbox(key="0.prompt").value == "ask"
-    assert page.selectbox(key="0.at").options == ["working tree"]
+    assert page.selectbox(key="0.at").options == ["the working tree"]
     assert page.session_state["source"] == "Form"
 
 
@@ -172,6 +161,23 @@ def test_settings_from_an_address_that_the_form_has_no_place_for_stand_as_json(p
     }
 
 
+def test_a_plan_that_cannot_be_run_is_told_and_the_page_goes_on(project):
+    page = opened(plan=plan("one").to_link())
+
+    page = page.text_input(key="0.more").input('{"stream": false}').run()
+
+    assert not page.exception
+    assert "stream is not a setting" in page.error[0].value.replace("\\", "")
+    assert page.caption[-1].value.startswith("2 questions")
+
+
+def test_a_state_that_only_the_address_names_stays_what_is_compared(project):
+    page = opened(plan=Experiment((Variant("ask@git:HEAD~3", "m"),), (Case({"question": "one"}),)).to_link())
+
+    assert not page.exception
+    assert page.selectbox(key="0.at").value == "ask@git:HEAD~3"
+
+
 def test_an_earlier_run_comes_back_with_its_answers_and_choices(project, model):
     run = Laboratory(read_settings(project)).begin(plan("one"))
     run.start()
@@ -258,7 +264,8 @@ def test_streamlit_is_told_to_listen_here_alone_and_to_send_nothing():
     said = flags(8501, headless=True)
 
     assert {"--server.allowedHosts=127.0.0.1", "--server.allowedHosts=localhost"} <= set(said)
-    assert {"--server.address=127.0.0.1", "--browser.gatherUsageStats=false", "--server.headless=true"} <= set(said)
+    assert {"--server.address=127.0.0.1", "--browser.gatherUsageStats=false", "--server.headless=true",
+            "--server.maxUploadSize=50"} <= set(said)  # fmt: skip
 
 
 def test_the_pages_import_only_streamlit_this_package_and_the_standard_library():
