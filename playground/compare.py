@@ -48,6 +48,7 @@ _state = st.session_state
 def main() -> None:
     settings = ui.settings()
     laboratory = ui.laboratory(settings)
+    ui.edited(settings)
     names = list(laboratory.prompts)
     if not names:
         ui.empty(
@@ -116,7 +117,7 @@ def put(index: int, variant: Variant) -> None:
     _state[f"{index}.at"] = variant.reference
     _state[f"{index}.model"] = variant.model
     if variant.source is not None:
-        _state.setdefault("edited", {})[variant.name] = variant.source
+        _state["edited"][variant.name] = variant.source
         _state[f"{index}.at"] = f"{variant.name}@edited"
     rest = dict(variant.options)
     for name in OPTIONS:
@@ -154,7 +155,7 @@ def column(laboratory: Laboratory, names: Sequence[str], index: int) -> Variant:
     name = st.selectbox("Prompt", names, key=key, persist_state="session")
     known = laboratory.prompts.references(name)
     choices = {name if at == "worktree" else f"{name}@{at}": about for at, about in known.items()}
-    if name in _state.get("edited", {}):
+    if name in _state["edited"]:
         choices = {f"{name}@edited": "edited here", **choices}
     key = f"{index}.at"
     given = _state.get(key) or ""

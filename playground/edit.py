@@ -49,6 +49,7 @@ def _state(kind: str) -> dict[str, Any]:
 
 def _page(settings: Settings) -> None:
     prompts = ui.prompts(settings)
+    ui.edited(settings)
     names = list(prompts)
     if not names:
         where = f"{settings.prompts.name}/hello.prompty"

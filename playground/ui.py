@@ -14,6 +14,7 @@ from pytest_agentops import sessions as recorded
 from pytest_agentops.errors import AgentopsError
 from pytest_agentops.formats.grid import style
 from pytest_agentops.laboratory import Laboratory
+from pytest_agentops.manuscript import Unsaved
 from pytest_agentops.repository import PromptRepository
 from pytest_agentops.sessions import RunIndex
 from pytest_agentops.settings import Settings, project_root, read_settings
@@ -34,6 +35,13 @@ def prompts(of: Settings) -> PromptRepository:
 @st.cache_resource(show_spinner=False)
 def _prompts(folder: str) -> PromptRepository:
     return PromptRepository(folder)
+
+
+def edited(of: Settings) -> Unsaved:
+    """What was typed of prompts and is in no version yet; there again after a reload."""
+    found: Unsaved = st.session_state.setdefault("edited", None) or Unsaved(of.root, of.redact)
+    st.session_state["edited"] = found
+    return found
 
 
 def laboratory(of: Settings) -> Laboratory:

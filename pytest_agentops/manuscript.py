@@ -7,19 +7,25 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import date
+from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote, unquote
 
 from pytest_agentops.accounts import estimated_tokens, words
 from pytest_agentops.errors import PromptError
 from pytest_agentops.history import ENDING
+from pytest_agentops.journal import ignored_by_git
 from pytest_agentops.lint import Complaint, lint
 from pytest_agentops.prompt import Prompt
+from pytest_agentops.redaction import Rules, scan
 from pytest_agentops.repository import PromptRepository
 from pytest_agentops.requests import chat_request
 from pytest_agentops.revision import Revision
+from pytest_agentops.tape import write_whole
 from pytest_agentops.trees import decoded_or_not
 
 Provenance = Literal["author", "trusted", "untrusted"]
@@ -234,3 +240,50 @@ def consequences(revision: Revision, recorded: Sequence[Mapping[str, Any]] = ())
         yield ("breaking" if change.breaking else "safe"), f"{change.path}: {change.message}"
     for path, was, now in revision.settings:
         yield "safe", f"{path}: {json.dumps(was, default=str)} is now {json.dumps(now, default=str)}"
+
+
+# --- what is in no file yet ------------------------------------------------------------------------------------------
+
+
+class Unsaved(MutableMapping[str, str]):
+    """What was typed of prompts, by their names, and is in no version yet: kept below `.agentops/edits`.
+
+    A text in which a secret stands is kept while the process lives, and not on disk.
+    """
+
+    def __init__(self, root: Path, rules: Rules | None = None) -> None:
+        self._home, self._rules = root / ".agentops", rules or Rules()
+        self._texts: dict[str, str] = {}
+        for path in sorted((self._home / _EDITS).glob(f"*{ENDING}")):
+            with suppress(OSError, UnicodeDecodeError):
+                self._texts[unquote(path.name.removesuffix(ENDING))] = path.read_text(encoding="utf-8")
+
+    def __getitem__(self, name: str) -> str:
+        return self._texts[name]
+
+    def __setitem__(self, name: str, text: str) -> None:
+        self._texts[name] = text
+        if scan(text.encode("utf-8", "backslashreplace"), self._rules):
+            self._path(name).unlink(missing_ok=True)
+            return
+        with suppress(OSError):  # Where nothing can be written, it is remembered all the same.
+            ignored_by_git(self._home)
+            self._path(name).parent.mkdir(exist_ok=True)
+            write_whole(self._path(name), text.encode("utf-8", "backslashreplace"), synced=False)
+
+    def __delitem__(self, name: str) -> None:
+        del self._texts[name]
+        with suppress(OSError):
+            self._path(name).unlink(missing_ok=True)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(tuple(self._texts))
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def _path(self, name: str) -> Path:
+        return self._home / _EDITS / f"{quote(name, safe='')[:200]}{ENDING}"
+
+
+_EDITS = "edits"

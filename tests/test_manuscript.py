@@ -15,6 +15,7 @@ from pytest_agentops.manuscript import (
     Row,
     Said,
     Stretch,
+    Unsaved,
     Weight,
     compared,
     consequences,
@@ -202,3 +203,22 @@ def test_a_long_new_file_is_drawn_by_its_beginning():
 
     assert "<code>y.yaml</code>" in page
     assert "40 more lines" in page
+
+
+def test_what_was_typed_is_there_again_after_a_restart_until_it_is_undone(tmp_path):
+    kept = Unsaved(tmp_path)
+    kept["support/agent"] = "Be kind.\n"
+    kept["other"] = "x"
+    del kept["other"]
+
+    assert dict(Unsaved(tmp_path)) == {"support/agent": "Be kind.\n"}
+    assert (tmp_path / ".agentops" / ".gitignore").read_text() == "*\n"
+
+
+def test_what_was_typed_with_a_secret_in_it_is_remembered_and_not_written(tmp_path):
+    kept = Unsaved(tmp_path)
+    kept["a"] = "Be kind."
+    kept["a"] = "The key is sk-proj-" + "Zx9Q" * 8
+
+    assert kept["a"].startswith("The key")
+    assert dict(Unsaved(tmp_path)) == {}
