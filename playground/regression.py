@@ -125,7 +125,10 @@ def draw(report: Report) -> None:
     elif verdict or text:
         st.caption("No test whose recordings were read fits that.")
     else:
-        st.caption("Every recorded test is as it was." if report.unchanged else "No test is recorded on either side.")
+        st.caption("Every recording is as it was." if report.unchanged else "No test is recorded on either side.")
+        if report.prompts and report.unchanged and report.base is not None:
+            st.caption("Prompts changed and no recording did: record the tests anew that they touch, which are told by")
+            st.code(f"pytest-agentops prompts impact --base {report.base.short}", language=None)
     if report.unchanged:
         st.caption(f"{report.unchanged:,} recordings are the same byte by byte and are not listed.")
     downloads(report)
