@@ -29,7 +29,6 @@ from pytest_agentops.experiment import (
     first_choice,
     has_user,
     judge_of,
-    references,
 )
 from pytest_agentops.formats.grid import dollars, grid, summary
 from pytest_agentops.formats.grid import page as whole_page
@@ -154,11 +153,15 @@ def column(laboratory: Laboratory, names: Sequence[str], index: int) -> Variant:
     if _state.get(key) not in names:
         _state[key] = names[0]
     name = st.selectbox("Prompt", names, key=key, persist_state="session")
-    choices = dict(references(laboratory.prompts, name))
+    known = laboratory.prompts.references(name)
+    choices = {name if at == "worktree" else f"{name}@{at}": about for at, about in known.items()}
     if name in _state.get("edited", {}):
         choices = {f"{name}@edited": "edited here", **choices}
     key = f"{index}.at"
-    if _state.get(key) not in choices:
+    given = _state.get(key) or ""
+    if given.startswith(f"{name}@") and given != f"{name}@edited":
+        choices.setdefault(given, given.partition("@")[2])  # An address may name whatever git understands.
+    if given not in choices:
         _state[key] = name
     at = st.selectbox("State", list(choices), key=key, format_func=lambda each: choices[each], persist_state="session")
     model = model_choice(laboratory, index, name, at)

@@ -15,7 +15,7 @@ import ui
 from pytest_agentops.errors import AgentopsError, PromptError
 from pytest_agentops.formats import edit as drawn
 from pytest_agentops.kinds import RICH
-from pytest_agentops.manuscript import Manuscript, compared, consequences, manuscript, references, source_of
+from pytest_agentops.manuscript import Manuscript, compared, consequences, manuscript, source_of
 from pytest_agentops.repository import PromptRepository
 from pytest_agentops.revision import Revision
 from pytest_agentops.saving import NewVersion, save_version
@@ -76,11 +76,11 @@ def _picked(prompts: PromptRepository, names: list[str]) -> tuple[str, str, str]
     first, second, third = st.columns([5, 4, 3], vertical_alignment="bottom")
     _among(names, "edit/name")
     name = first.selectbox("Prompt", names, key="edit/name", persist_state="session")
-    known = references(prompts, name)
-    _among(known, f"edit/start/{name}")
+    known = prompts.references(name)
+    _among(list(known), f"edit/start/{name}")
     wanted = second.selectbox(
-        "Start from", known, key=f"edit/start/{name}", format_func=_told, on_change=_put_aside, args=(name,),
-        persist_state="session",
+        "Start from", known, key=f"edit/start/{name}", format_func=lambda each: known[each], on_change=_put_aside,
+        args=(name,), persist_state="session",
     )  # fmt: skip
     try:
         start = source_of(prompts, name, wanted)
@@ -100,10 +100,6 @@ def _among(options: Sequence[str], key: str) -> None:
     """See that what was chosen is still there; files and branches come and go meanwhile."""
     if st.session_state.get(key) not in options:
         st.session_state[key] = options[0]
-
-
-def _told(reference: str) -> str:
-    return {"worktree": "the working tree", "git:HEAD": "the last commit"}.get(reference, reference)
 
 
 def _keep(name: str, text: str, start: str) -> None:
@@ -194,11 +190,12 @@ def _first_line(error: AgentopsError) -> str:
 
 
 def _diff(settings: Settings, prompts: PromptRepository, written: Manuscript) -> None:
+    known = prompts.references(written.name)
     wanted = st.selectbox(
         "Compare with",
-        references(prompts, written.name),
+        known,
         key=f"edit/against/{written.name}",
-        format_func=_told,
+        format_func=lambda each: known.get(each, each),
         accept_new_options=True,
         help="A version, a label, or a commit as git:REF; others can be typed.",
     )
@@ -207,14 +204,15 @@ def _diff(settings: Settings, prompts: PromptRepository, written: Manuscript) ->
     except PromptError as error:
         ui.problem(error)
         return
+    called = known.get(wanted, wanted)
     said: list[tuple[str, str]] = []
     if written.prompt is not None and old != written.text:
         try:
             revision = Revision(prompts.resolve(written.name, wanted), written.prompt)
             said = list(consequences(revision, _recorded(settings.root, written.name)))
         except PromptError as error:
-            said = [("broken", f"{_told(wanted)} cannot be read: {_first_line(error)}")]
-    html = drawn.comparison(compared(old, written.text), said, old=_told(wanted), new="the text here")
+            said = [("broken", f"{called} cannot be read: {_first_line(error)}")]
+    html = drawn.comparison(compared(old, written.text), said, old=called, new="the text here")
     ui.sheet(html, key="edit/diff")
 
 

@@ -12,7 +12,6 @@ import math
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from statistics import fmean
@@ -621,21 +620,7 @@ class Outcome:
         return sum(trial.spent for trial in self.trials)
 
 
-# --- what there is to choose from ------------------------------------------------------------------------------------
-
-
-def references(prompts: PromptRepository, name: str) -> Mapping[str, str]:
-    """The references to a prompt that can be compared, each with what it is: working tree, labels, versions, branches.
-
-    Where there is no git, or nothing is committed, the working tree is all there is.
-    """
-    found = {name: "working tree"}
-    with suppress(PromptError):  # A file of labels that cannot be read is told by `prompts check`.
-        found |= {f"{name}@{label}": f"{label} ({version})" for label, version in prompts.labels.get(name, {}).items()}
-    with suppress(PromptError):  # There may be no history.
-        found |= {f"{name}@{each.version}": each.version for each in prompts.versions(name)}
-        found |= {f"{name}@git:{branch}": f"branch {branch}" for branch in prompts.history.branches()}
-    return found
+# --- what to begin with ----------------------------------------------------------------------------------------------
 
 
 def first_choice(

@@ -157,16 +157,6 @@ def source_of(prompts: PromptRepository, name: str, wanted: str = "worktree") ->
     return prompts.tree.text(name) if data is None else decoded_or_not(data)
 
 
-def references(prompts: PromptRepository, name: str) -> tuple[str, ...]:
-    """What can stand behind the `@` of this prompt: the working tree, the last commit, labels, versions."""
-    versions = list(prompts.states(name))
-    try:
-        labels = list(prompts.labels.get(name, ()))
-    except PromptError:  # The file of labels is broken, which is told elsewhere.
-        labels = []
-    return ("worktree", *(("git:HEAD",) if versions else ()), *labels, *versions)
-
-
 def _stretch(prompt: Prompt, text: str, inputs: Sequence[str]) -> Stretch:
     if not inputs:
         return Stretch(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, lru_cache
@@ -228,6 +229,23 @@ class PromptRepository:
             for version, change in self._all_states(name).items()
         ]
         yield from sorted(states, key=lambda ref: ref.commit.date, reverse=True)[:most]
+
+    def references(self, name: str) -> Mapping[str, str]:
+        """What can stand behind the `@` of a prompt, each as people call it: labels, versions, branches and the like.
+
+        Where there is no git, or nothing of this prompt in it, the working tree is all there is.
+        """
+        found = {"worktree": "the working tree"}
+        versions = self.states(name)
+        if versions:
+            found["git:HEAD"] = "the last commit"
+        with suppress(PromptError):  # A file of labels that cannot be read is told by `prompts check`.
+            found |= {label: f"{label} ({version})" for label, version in self.labels.get(name, {}).items()}
+        found |= {version: version for version in versions}
+        if versions:
+            branches = (ref.name for ref in self.history.refs() if ref.kind == "branch")
+            found |= {f"git:{branch}": f"branch {branch}" for branch in branches}
+        return found
 
     def _all_states(self, name: str) -> Mapping[str, Change]:
         """The newest change that has each version."""

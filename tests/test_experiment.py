@@ -24,7 +24,6 @@ from pytest_agentops.experiment import (
     asked,
     estimate,
     first_choice,
-    references,
 )
 from pytest_agentops.models import Endpoint, Models, Price
 from pytest_agentops.settings import read_settings
@@ -242,7 +241,7 @@ def test_what_was_replayed_was_not_spent():
 
 
 def test_without_git_the_working_tree_is_all_there_is_to_compare(prompts):
-    assert references(prompts, "triage") == {"triage": "working tree"}
+    assert prompts.references("triage") == {"worktree": "the working tree"}
     assert first_choice(prompts, "triage") == (Variant("triage"),)
 
 

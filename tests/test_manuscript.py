@@ -19,7 +19,6 @@ from pytest_agentops.manuscript import (
     compared,
     consequences,
     manuscript,
-    references,
     source_of,
 )
 from pytest_agentops.releases import Edit
@@ -161,13 +160,10 @@ def test_a_text_is_found_at_every_state_and_where_it_is_broken(tmp_path: Path):
     (house.folder / "a.prompty").write_bytes(b"---\r\nnot even\r\n\xff")
     prompts = house.prompts
 
-    assert references(prompts, "a") == ("worktree", "git:HEAD", "production", "2.0.0", "1.1.0", "1.0.0")
     assert source_of(prompts, "a") == "---\nnot even\n\ufffd"
     assert source_of(prompts, "a", "production").endswith("two\n")
     with pytest.raises(PromptError, match="no prompt 'b'"):
         source_of(prompts, "b")
-    house.write("labels.toml", "[")
-    assert references(prompts, "a")[1:3] == ("git:HEAD", "2.0.0")
 
 
 # --- as HTML ---------------------------------------------------------------------------------------------------------

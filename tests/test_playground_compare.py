@@ -65,7 +65,7 @@ def test_a_first_visit_offers_the_prompt_and_a_form_of_its_inputs(project):
     assert not page.exception
     assert page.title[0].value == "Compare"
     assert page.selectbox(key="0.prompt").value == "ask"
-    assert page.selectbox(key="0.at").options == ["working tree"]
+    assert page.selectbox(key="0.at").options == ["the working tree"]
     assert page.session_state["source"] == "Form"
 
 
@@ -170,6 +170,13 @@ def test_settings_from_an_address_that_the_form_has_no_place_for_stand_as_json(p
     assert json.loads(page.text_input(key="0.more").value) == {
         each: options[each] for each in options if each != "top_p"
     }
+
+
+def test_a_state_that_only_the_address_names_stays_what_is_compared(project):
+    page = opened(plan=Experiment((Variant("ask@git:HEAD~3", "m"),), (Case({"question": "one"}),)).to_link())
+
+    assert not page.exception
+    assert page.selectbox(key="0.at").value == "ask@git:HEAD~3"
 
 
 def test_an_earlier_run_comes_back_with_its_answers_and_choices(project, model):

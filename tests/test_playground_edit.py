@@ -182,7 +182,9 @@ def test_an_older_version_is_started_from_and_compared_with(house):
     assert "<del>toil</del>" in html
     assert "<ins>work</ins>" in html
     assert '<span class="level minor">minor</span>' in html
-    assert app.selectbox[2].options == ["the working tree", "the last commit", "1.1.0", "1.0.0"]
+    assert app.selectbox[2].options == [
+        "the working tree", "the last commit", "1.1.0", "1.0.0", "branch main",
+    ]  # fmt: skip
 
 
 def test_tokens_are_told_by_where_they_come_from(house):

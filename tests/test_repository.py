@@ -86,6 +86,23 @@ def three_versions(house: House) -> list[str]:
 # --- references ------------------------------------------------------------------------------------------------------
 
 
+def test_what_a_prompt_can_be_referred_to_by_is_told_with_what_it_is(tmp_path):
+    house = House(tmp_path)
+    three_versions(house)
+    house.git("branch", "a-try")
+    house.write("labels.toml", '["a"]\nproduction = "1.1.0"\n')
+
+    found = house.prompts.references("a")
+
+    assert list(found) == [
+        "worktree", "git:HEAD", "production", "2.0.0", "1.1.0", "1.0.0", "git:a-try", "git:main",
+    ]  # fmt: skip
+    assert (found["production"], found["git:a-try"]) == ("production (1.1.0)", "branch a-try")
+    house.write("labels.toml", "[")
+    assert "production" not in house.prompts.references("a")
+    assert house.prompts.references("nowhere") == {"worktree": "the working tree"}
+
+
 def test_every_kind_of_reference_finds_its_state(house):
     first, second, _ = three_versions(house)
     house.prompt("2.1.0", "user:\nfour")
