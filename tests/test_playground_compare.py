@@ -48,17 +48,6 @@ def plan(*questions: str) -> Experiment:
                       tuple(Case({"question": each}) for each in questions))  # fmt: skip
 
 
-def settled(test: AppTest, project: Path) -> AppTest:
-    """The page once the run that it shows has ended."""
-    name = test.query_params["run"]
-    name = name[0] if isinstance(name, list) else name
-    runs = Laboratory(read_settings(project))
-    for _ in range(200):
-        if runs.open(name).outcome().open == 0:
-            break
-    return test.run()
-
-
 def test_a_first_visit_offers_the_prompt_and_a_form_of_its_inputs(project):
     page = opened()
 
@@ -265,7 +254,8 @@ def test_streamlit_is_told_to_listen_here_alone_and_to_send_nothing():
     said = flags(8501, headless=True)
 
     assert {"--server.allowedHosts=127.0.0.1", "--server.allowedHosts=localhost"} <= set(said)
-    assert {"--server.address=127.0.0.1", "--browser.gatherUsageStats=false", "--server.headless=true"} <= set(said)
+    assert {"--server.address=127.0.0.1", "--browser.gatherUsageStats=false", "--server.headless=true",
+            "--server.maxUploadSize=50"} <= set(said)  # fmt: skip
 
 
 def test_the_pages_import_only_streamlit_this_package_and_the_standard_library():

@@ -46,12 +46,14 @@ def app() -> Path:
 
 def flags(port: int, *, headless: bool) -> list[str]:
     """What Streamlit is told: nobody else may connect, and nothing is sent to its makers."""
+    from pytest_agentops.datasets import MOST_BYTES
+
     said = {
         "server.address": "127.0.0.1",
         "server.port": port,
         "server.headless": headless,
         "server.fileWatcherType": "none",
-        "server.maxUploadSize": 20,
+        "server.maxUploadSize": MOST_BYTES // 1_000_000,
         "server.showEmailPrompt": False,
         "runner.magicEnabled": False,
         "runner.postScriptGC": False,  # It would go over every answer that is there, after each click and each tick.
