@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 import drawing
@@ -15,7 +14,7 @@ from pytest_agentops.errors import AgentopsError
 from pytest_agentops.experiment import Trial
 from pytest_agentops.formats.grid import answer, question
 from pytest_agentops.laboratory import Laboratory, Run
-from pytest_agentops.saving import NewTest, containing, offered, save_test, save_version
+from pytest_agentops.saving import NewTest, containing, offered, save_test, save_version, suggested_test
 from pytest_agentops.usage import Usage
 
 _state = st.session_state
@@ -84,11 +83,10 @@ def save_as_test(laboratory: Laboratory, run: Run, trial: Trial) -> None:
         del _state["written"][place]
     variant, case = run.experiment.variants[trial.place.variant], run.experiment.cases[trial.place.case]
     settings, prompt = laboratory.settings, run.prompt(trial.place.variant)
-    slug = variant.name.replace("/", "_").replace("-", "_")
-    words = [word for word in re.findall(r"[a-z0-9]+", in_short(case, trial.place.case).lower()) if word != "test"]
+    suggested = suggested_test(variant.name, in_short(case, trial.place.case))
     with st.container(horizontal=True):
-        file = st.text_input("File", f"tests/test_{slug}.py", key="test.file")
-        name = st.text_input("Test", f"test_{'_'.join(words[:6]) or 'answer'}", key="test.name")
+        file = st.text_input("File", suggested[0], key="test.file")
+        name = st.text_input("Test", suggested[1], key="test.name")
     offers = offered(trial.trace, tuple(prompt.outputs.values()))
     st.caption("What it expects")
     picked = [

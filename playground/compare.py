@@ -24,7 +24,6 @@ from pytest_agentops.experiment import (
     Check,
     Experiment,
     Variant,
-    endpoint_of,
     estimate,
     first_choice,
     has_user,
@@ -451,28 +450,22 @@ def foresee(laboratory: Laboratory, experiment: Experiment) -> None:
     """What it will come to, and what stands in its way."""
     if not experiment.cases:
         return
-    found = estimate(experiment, laboratory.prompts, laboratory.settings.models)
-    models = laboratory.settings.models
-    lacking = set()
-    for variant in experiment.variants:
-        with suppress(AgentopsError):
-            lacking.add(endpoint_of(variant, variant.prompt(laboratory.prompts), models).lacks(os.environ))
-    lacking.discard(None)
-    count = len(experiment.variants) * len(experiment.cases) * experiment.repeats
-    if experiment.recorded_only:
-        st.caption(f"{count} answers from recordings; no model is asked.")
-        return
-    said = [counted(found.calls or count, "question")]
+    found = estimate(experiment, laboratory.prompts, laboratory.settings.models, os.environ)
+    said = [counted(found.calls, "question")] if found.calls else []
     if found.judged:
         said.append(f"{found.judged} for the judge")
-    said += [f"about {found.input_tokens + found.output_tokens:,} tokens"]
+    if said:
+        said.append(f"about {found.input_tokens + found.output_tokens:,} tokens")
     if found.cost:
         said.append(f"about {dollars(found.cost)}")
     if found.unpriced:
         said.append(f"no price is known for {', '.join(found.unpriced)}, and the limit does not see it")
-    st.caption(ui.plain(", ".join(said)))
-    if lacking:
-        missing = ", ".join(sorted(map(str, lacking)))
+    if found.recorded:
+        said.append(f"{counted(found.recorded, 'answer')} from recordings{'' if said else '; no model is asked'}")
+    if said:
+        st.caption(ui.plain(", ".join(said)))
+    if found.lacking:
+        missing = ", ".join(found.lacking)
         st.caption(ui.plain(f"{missing} is not set: recordings answer where they can. Pick another model to ask one."))
     for problem in found.problems:
         st.caption(ui.plain(problem))

@@ -325,6 +325,10 @@ class Estimate:
     """What an experiment will come to, before it is run: a guess by the length of texts."""
 
     calls: int = 0
+    recorded: int = 0
+    """Questions that no model is asked: recordings answer them, where they can."""
+    lacking: tuple[str, ...] = ()
+    """The environment variables that are not set, so that recordings answer instead of a model."""
     input_tokens: int = 0
     output_tokens: int = 0
     """At most, where answers are limited; else as many as answers commonly have."""
@@ -365,9 +369,12 @@ def judge_usage(check: Check, case: Case) -> Usage:
     return Usage(input_tokens=math.ceil(said / 4) + _ASSUMED_OUTPUT, output_tokens=_VERDICT)
 
 
-def estimate(experiment: Experiment, prompts: PromptRepository, models: Models) -> Estimate:
+def estimate(
+    experiment: Experiment, prompts: PromptRepository, models: Models, environment: Mapping[str, str]
+) -> Estimate:
     """What asking all of it anew would come to."""
-    total, unpriced, problems = Estimate(), dict[str, None](), dict[str, None]()
+    total, unpriced, problems, lacking = Estimate(), dict[str, None](), dict[str, None](), dict[str, None]()
+    judge, judged = judge_of(experiment, models), [each for each in experiment.checks if each.kind == "judge"]
     for variant in experiment.variants:
         try:
             prompt = variant.prompt(prompts)
@@ -375,26 +382,26 @@ def estimate(experiment: Experiment, prompts: PromptRepository, models: Models) 
         except AgentopsError as error:
             problems[str(error).partition("\n")[0]] = None
             continue
+        lacks = None if experiment.recorded_only else endpoint.lacks(environment)
+        if lacks is not None:
+            lacking[lacks] = None
         for case in experiment.cases:
             try:
                 tokens = likely_usage(asked(prompt, case, endpoint, variant.options))
             except AgentopsError as error:
                 problems[str(error).partition("\n")[0]] = None
                 continue
-            if not endpoint.name:  # Recordings answer, where they can.
-                continue
-            cost = cost_of(endpoint, tokens)
-            if cost is None:
-                unpriced[endpoint.name] = None
-            total = total.with_more(experiment.repeats, tokens, cost)
-            for check in experiment.checks:
-                if check.kind == "judge" and not experiment.recorded_only:
-                    judge, tokens = judge_of(experiment, models), judge_usage(check, case)
-                    cost = cost_of(judge, tokens)
-                    if cost is None:
-                        unpriced[judge.name] = None
-                    total = total.with_more(experiment.repeats, tokens, cost, judged=True)
-    return replace(total, unpriced=tuple(unpriced), problems=tuple(problems))
+            due = [] if experiment.recorded_only else [(judge, judge_usage(each, case), True) for each in judged]
+            if experiment.recorded_only or not endpoint.name or lacks is not None:
+                total = replace(total, recorded=total.recorded + experiment.repeats)
+            else:
+                due.insert(0, (endpoint, tokens, False))
+            for whom, size, judges in due:
+                cost = cost_of(whom, size)
+                if cost is None:
+                    unpriced[whom.name] = None
+                total = total.with_more(experiment.repeats, size, cost, judged=judges)
+    return replace(total, unpriced=tuple(unpriced), problems=tuple(problems), lacking=tuple(lacking))
 
 
 def endpoint_of(variant: Variant, prompt: Prompt, models: Models) -> Endpoint:

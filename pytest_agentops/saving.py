@@ -393,6 +393,12 @@ class NewTest:
         self.plan.apply()
 
 
+def suggested_test(prompt: str, words: str) -> tuple[str, str]:
+    """A file and a name for a test of this prompt, such as `tests/test_support_agent.py` and `test_refund_order_42`."""
+    told = [word for word in re.findall(r"[a-z0-9]+", words.lower()) if word != "test"]
+    return f"tests/test_{re.sub('[/-]', '_', prompt)}.py", f"test_{'_'.join(told[:6])[:80] or 'answer'}"
+
+
 def save_test(
     path: Path,
     name: str,
@@ -464,7 +470,8 @@ def _the_one(tape: Tape) -> Exchange:
         raise UsageError("nothing was answered here, so that there is nothing to replay; run it again first")
     if len(answered) > 1:
         raise UsageError(
-            f"{len(answered)} requests were answered here, and a test is written for one; pick a single trial of a cell"
+            f"{len(answered)} requests were answered here, as an agent asks them, and a test is written for one\n"
+            "  the recorded test that they come from asks them all again"
         )
     return answered[0]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -170,7 +171,7 @@ def test_the_estimate_counts_every_question_and_names_the_models_without_a_price
         repeats=3,
     )
 
-    found = estimate(experiment, prompts, models)
+    found = estimate(experiment, prompts, models, {"OPENAI_API_KEY": "x"})
 
     assert (found.calls, found.unpriced, found.problems) == (6, ("nobody-knows-it",), ())
     assert found.output_tokens == 3 * 100 + 3 * 500
@@ -178,14 +179,39 @@ def test_the_estimate_counts_every_question_and_names_the_models_without_a_price
 
 
 def test_the_estimate_says_once_what_cannot_be_asked(prompts):
-    found = estimate(plan(cases=(Case({}), Case({"tikket": "x"}), Case({}))), prompts, Models())
+    found = estimate(plan(cases=(Case({}), Case({"tikket": "x"}), Case({}))), prompts, Models(), {})
 
     assert found.calls == 0
     assert found.problems == ("triage needs 'ticket'", "triage has no input 'tikket'; did you mean 'ticket'?")
 
 
 def test_a_variant_without_any_model_costs_nothing_since_only_recordings_answer(prompts):
-    assert estimate(plan(variants=(Variant("plain"),), cases=(Case({}),)), prompts, Models()).calls == 0
+    found = estimate(plan(variants=(Variant("plain"),), cases=(Case({}),)), prompts, Models(), {})
+
+    assert (found.calls, found.recorded, found.lacking) == (0, 1, ())
+
+
+def test_a_model_whose_key_is_not_set_is_not_asked_and_the_variable_is_named(prompts):
+    experiment = plan(variants=(Variant("triage", "gpt-5-mini"),))
+
+    found = estimate(experiment, prompts, Models(), {})
+    told = estimate(replace(experiment, recorded_only=True), prompts, Models(), {})
+
+    assert (found.calls, found.cost, found.recorded, found.lacking) == (0, 0.0, 1, ("OPENAI_API_KEY",))
+    assert (told.recorded, told.lacking) == (1, ())
+
+
+def test_judges_are_foreseen_beside_what_is_asked_and_recorded_and_not_where_no_model_is_asked(prompts):
+    cheap = Endpoint("cheap", "c", "http://127.0.0.1:1/v1", None, Price(1.0, 10.0))
+    models = Models(served={"cheap": cheap})
+    experiment = plan(variants=(Variant("triage", "cheap"), Variant("triage", "gpt-5-mini")), judge="cheap",
+                      checks=(Check("judge", "is short"),))  # fmt: skip
+
+    found = estimate(experiment, prompts, models, {})
+    told = estimate(replace(experiment, recorded_only=True), prompts, models, {})
+
+    assert (found.calls, found.recorded, found.judged, found.unpriced) == (1, 1, 2, ())
+    assert (told.calls, told.recorded, told.judged, told.cost) == (0, 2, 0, 0.0)
 
 
 # --- what there is in its cells --------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from pytest_agentops.saving import (
     save_test,
     save_version,
     suggested_branch,
+    suggested_test,
 )
 from pytest_agentops.tape import Tape, load
 from pytest_agentops.testing import Asks, Says, ScriptedModel, TinyProject, ToolRequest
@@ -456,6 +457,13 @@ def test_a_test_that_cannot_be_written_says_why(tiny_project, given, told):
         saved(tiny_project, tape, wanted.pop("inputs"), **wanted)
 
     assert told in str(raised.value)
+
+
+def test_a_test_is_suggested_by_its_prompt_and_what_was_asked():
+    assert suggested_test("support/sub-agent", "Test: refund order 42, please do it now, really") == (
+        "tests/test_support_sub_agent.py", "test_refund_order_42_please_do_it",
+    )  # fmt: skip
+    assert suggested_test("a", "注文") == ("tests/test_a.py", "test_answer")
 
 
 def test_nothing_answered_and_several_answers_are_no_test(tiny_project):
