@@ -7,6 +7,7 @@ has lost nothing that it had been given, an answer can become a test, and whatev
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import secrets
@@ -145,7 +146,7 @@ class Laboratory:
         found = []
         folders = sorted(self.folder.iterdir(), reverse=True) if self.folder.is_dir() else []
         for folder in folders:
-            with suppress(ExperimentError, OSError):
+            with suppress(ExperimentError, OSError, ValueError):  # A name may be no moment.
                 if _ID.fullmatch(folder.name):
                     experiment = Experiment.from_json((folder / _PLAN).read_text(encoding="utf-8", errors="replace"))
                     began = datetime.strptime(folder.name[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC)
@@ -304,14 +305,14 @@ class Run:
             said = json.loads((self.folder / _PROMPTS).read_bytes())
             self._thaw(said if isinstance(said, list) else ())
         for line in _lines(self.folder / _LOG):
-            with suppress(ValueError, TypeError, KeyError, AttributeError):
+            with suppress(ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
                 said = json.loads(line)
                 place = Place(*map(int, said["place"]))
                 scores = tuple(Score(**each) for each in said.get("scores", ()))
                 trial = Trial(
-                    place, said["state"], problem=said.get("problem", ""), cost=said.get("cost"),
-                    judging=said.get("judging", 0.0), origin=said.get("origin", ""), first=said.get("first"),
-                    scores=scores,
+                    place, said["state"], problem=str(said.get("problem", "")), cost=_figure(said.get("cost")),
+                    judging=_figure(said.get("judging")) or 0.0, origin=str(said.get("origin", "")),
+                    first=_figure(said.get("first")), scores=scores,
                 )  # fmt: skip
                 if place in self._trials and trial.state in ("done", "replayed", "failed", "stopped"):
                     self._trials[place] = trial
@@ -765,6 +766,17 @@ def _first_word(exchanges: Sequence[Exchange]) -> float | None:
 def _short(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= 60 else f"{line[:59]}…"
+
+
+def _figure(value: object) -> float | None:
+    """A figure of a log.
+
+    Raises:
+        TypeError: it is none, so that its line is passed over.
+    """
+    if value is None or (isinstance(value, int | float) and 0 <= value < math.inf):
+        return value
+    raise TypeError(f"{value!r} is no figure")
 
 
 def _answers(log: Path) -> int:

@@ -415,9 +415,15 @@ def test_a_line_of_the_log_that_was_cut_or_made_up_is_passed_over(tmp_path):
         house = House(tmp_path, model)
         run = house.ended("a")
         with (run.folder / "trials.jsonl").open("a") as file:
-            file.write('{"place": [7, 7, 7], "state": "done"}\n[]\nnull\n{"place": [0, 0, 1], "state": "er')
+            file.write('{"place": [7, 7, 7], "state": "done"}\n[]\nnull\n')
+            file.write('{"place": [0, 0, 1], "state": "failed", "cost": "much"}\n')
+            file.write('{"place": [0, 0, 1], "state": "failed", "first": NaN}\n{"place": [0, 0, Infinity]}\n')
+            file.write('{"place": [0, 0, 1], "state": "er')
+        (run.folder.parent / "20269999-999999-abcdef").mkdir()
+        (run.folder.parent / "20269999-999999-abcdef" / "experiment.json").write_text(run.experiment.to_json())
 
     assert house.laboratory().open(run.id).outcome().count["done"] == 1
+    assert [each.id for each in house.laboratory().kept()] == [run.id]
 
 
 @pytest.mark.parametrize("name", ["", "..", "../../etc", "20260101-000000-abcdef", "a/b", "20260101-000000-ABCDEF"])
