@@ -495,8 +495,11 @@ def share(laboratory: Laboratory, experiment: Experiment, run: Run | None) -> No
         st.caption("For somebody with the same repository: what is compared, as an address. No key is in it.")
         plan = experiment if run is None else run.experiment
         if plan.cases:
-            link = Experiment.from_json(laboratory.without_secrets(plan.to_json())).to_link()
-            st.code(f"{(st.context.url or '').partition('?')[0]}?plan={link}", language=None, wrap_lines=True)
+            try:
+                link = Experiment.from_json(laboratory.without_secrets(plan.to_json())).to_link()
+                st.code(f"{(st.context.url or '').partition('?')[0]}?plan={link}", language=None, wrap_lines=True)
+            except ExperimentError as error:  # There is too much to ask, or a setting that is none.
+                ui.problem(error)
         if run is not None:
             outcome = run.outcome()
             made = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"

@@ -161,6 +161,16 @@ def test_settings_from_an_address_that_the_form_has_no_place_for_stand_as_json(p
     }
 
 
+def test_a_plan_that_cannot_be_run_is_told_and_the_page_goes_on(project):
+    page = opened(plan=plan("one").to_link())
+
+    page = page.text_input(key="0.more").input('{"stream": false}').run()
+
+    assert not page.exception
+    assert "stream is not a setting" in page.error[0].value.replace("\\", "")
+    assert page.caption[-1].value.startswith("2 questions")
+
+
 def test_a_state_that_only_the_address_names_stays_what_is_compared(project):
     page = opened(plan=Experiment((Variant("ask@git:HEAD~3", "m"),), (Case({"question": "one"}),)).to_link())
 
