@@ -1,4 +1,4 @@
-"""How a report is written: one file for each way."""
+"""How reports are written, and what the playground draws: one file for each."""
 
 from __future__ import annotations
 
