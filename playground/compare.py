@@ -452,7 +452,9 @@ def foresee(laboratory: Laboratory, experiment: Experiment) -> None:
     if not experiment.cases:
         return
     found = estimate(experiment, laboratory.prompts, laboratory.settings.models, os.environ)
-    said = [counted(count, what) for count, what in ((found.calls, "question"), (found.judged, "judgement")) if count]
+    said = [counted(found.calls, "question")] if found.calls else []
+    if found.judged:
+        said.append(f"{found.judged} for the judge")
     if said:
         said.append(f"about {found.input_tokens + found.output_tokens:,} tokens")
     if found.cost:
@@ -464,7 +466,8 @@ def foresee(laboratory: Laboratory, experiment: Experiment) -> None:
     if said:
         st.caption(ui.plain(", ".join(said)))
     if found.lacking:
-        st.caption(ui.plain(f"{', '.join(found.lacking)} is not set: recordings answer where they can."))
+        missing = ", ".join(found.lacking)
+        st.caption(ui.plain(f"{missing} is not set: recordings answer where they can. Pick another model to ask one."))
     for problem in found.problems:
         st.caption(ui.plain(problem))
 
