@@ -35,6 +35,9 @@ from pytest_agentops.saving import NewTest, containing, offered, save_test, save
 from pytest_agentops.usage import Usage
 
 _CELLS = 80  # On one screen of the table; more of them take the browser too long while they fill.
+_LONGEST_LINK = 30_000  # Characters; browsers and servers refuse addresses that are much longer.
+_EFFORTS = ("minimal", "low", "medium", "high")
+_BOUNDS = {"temperature": (0, 2), "top_p": (0, 1), "max_completion_tokens": (1, 2**53 - 1), "seed": (0, 2**53 - 1)}
 _state = st.session_state
 
 
@@ -110,8 +113,18 @@ def put(index: int, variant: Variant) -> None:
         _state[f"{index}.at"] = f"{variant.name}@edited"
     rest = dict(variant.options)
     for name in OPTIONS:
-        _state[f"{index}.{name}"] = rest.pop(name, None)
+        _state[f"{index}.{name}"] = rest.pop(name) if _fits(name, rest.get(name)) else None
     _state[f"{index}.more"] = json.dumps(rest) if rest else ""
+
+
+def _fits(name: str, value: object) -> bool:
+    """Whether the field of this setting can hold the value; what cannot be is a setting among the others."""
+    if name == "reasoning_effort":
+        return value in _EFFORTS
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    least, most = _BOUNDS[name]
+    return least <= value <= most and (name in ("temperature", "top_p") or isinstance(value, int))
 
 
 def setup(laboratory: Laboratory, names: Sequence[str]) -> Experiment | None:
@@ -193,7 +206,7 @@ def options_form(index: int) -> dict[str, Any]:
                                                  help=OPTIONS["max_completion_tokens"], persist_state="session"),
         "seed": st.number_input("seed", 0, None, None, 1, key=f"{index}.seed", help=OPTIONS["seed"],
                                 persist_state="session"),
-        "reasoning_effort": st.selectbox("reasoning_effort", [None, "minimal", "low", "medium", "high"],
+        "reasoning_effort": st.selectbox("reasoning_effort", [None, *_EFFORTS],
                                          key=f"{index}.reasoning_effort", format_func=lambda each: each or "",
                                          help=OPTIONS["reasoning_effort"], persist_state="session"),
     }  # fmt: skip
@@ -274,7 +287,7 @@ def listed(cases: Sequence[Case], key: str) -> Sequence[Case]:
 
 def said(case: Case, index: int) -> str:
     words = case.name or case.message or ", ".join(map(str, case.inputs.values())) or f"input {index + 1}"
-    words = " ".join(words.split())
+    words = " ".join(words[:1000].split()).encode("utf-8", "replace").decode()  # No page can show half a character.
     return words if len(words) <= 60 else f"{words[:59]}…"
 
 
@@ -396,7 +409,7 @@ def bar(laboratory: Laboratory, experiment: Experiment | None, run: Run | None) 
     try:
         begun = laboratory.begin(experiment.checked(laboratory.prompts))
         begun.start()
-    except AgentopsError as error:
+    except (AgentopsError, OSError) as error:
         ui.problem(error)
         return None
     st.query_params["run"] = _state["run"] = begun.id
@@ -408,6 +421,11 @@ def bar(laboratory: Laboratory, experiment: Experiment | None, run: Run | None) 
 def foresee(laboratory: Laboratory, experiment: Experiment) -> None:
     """What it will come to, and what stands in its way."""
     if not experiment.cases:
+        return
+    try:
+        experiment.checked()
+    except ExperimentError as error:
+        st.caption(ui.plain(str(error)))
         return
     found = estimate(experiment, laboratory.prompts, laboratory.settings.models)
     models = laboratory.settings.models
@@ -448,7 +466,11 @@ def share(experiment: Experiment | None, run: Run | None) -> None:
         st.caption("For somebody with the same repository: what is compared, as an address. No key is in it.")
         plan = experiment if run is None else run.experiment
         if plan is not None and plan.cases:
-            st.code(f"{(st.context.url or '').partition('?')[0]}?plan={plan.to_link()}", language=None, wrap_lines=True)
+            link = f"{(st.context.url or '').partition('?')[0]}?plan={plan.to_link()}"
+            if len(link) <= _LONGEST_LINK:
+                st.code(link, language=None, wrap_lines=True)
+            else:
+                st.caption("The inputs are too long for an address: put them into a dataset of the repository.")
         if run is not None:
             outcome = run.outcome()
             made = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
@@ -523,7 +545,7 @@ def halt(run: Run) -> None:
     if run.open and st.button("Resume", icon=":material/resume:", key="resume", help=about):
         try:
             run.start()
-        except AgentopsError as error:
+        except (AgentopsError, OSError) as error:
             ui.problem(error)
             return
         st.rerun()
@@ -575,16 +597,10 @@ def look(laboratory: Laboratory, run: Run, variant: int, case: int) -> None:
             st.caption("There is no trace of it.")
         else:
             drawing.draw_trace(trial.trace, f"cell.{run.id}.{'.'.join(map(str, trial.place))}")
-    with test:
-        try:
-            save_as_test(laboratory, run, trial)
-        except AgentopsError as error:
-            ui.problem(error)
-    with kept:
-        try:
-            save_as_case(laboratory, run, trial)
-        except AgentopsError as error:
-            ui.problem(error)
+    with test, ui.told():
+        save_as_test(laboratory, run, trial)
+    with kept, ui.told():
+        save_as_case(laboratory, run, trial)
 
 
 def save_as_test(laboratory: Laboratory, run: Run, trial: Trial) -> None:

@@ -60,14 +60,21 @@ def _import_early() -> None:
 def page(title: str, about: str) -> Iterator[None]:
     """One page: its head, and what goes wrong on it as an error that says what to do, never as a traceback."""
     st.title(title, help=about)
+    with told():
+        yield
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """What goes wrong inside is told in its place; a folder that cannot be written to, or a disk that is full, too."""
     try:
         yield
-    except AgentopsError as error:
+    except (AgentopsError, OSError) as error:
         problem(error)
 
 
-def problem(error: AgentopsError) -> None:
-    """An error of ours: its first line stands out, what it says besides stands below."""
+def problem(error: AgentopsError | OSError) -> None:
+    """An error: its first line stands out, what it says besides stands below."""
     first, _, more = str(error).partition("\n")
     st.error(plain(first), icon=":material/error:")
     if more:

@@ -42,7 +42,10 @@ OPTIONS: Mapping[str, str] = {
 
 _LONGEST_PLAN = 5_000_000
 
-_RESERVED = ("messages", "model", "stream", "stream_options", "n")
+_RESERVED = (
+    "messages", "model", "stream", "stream_options", "n", "extra_body", "extra_headers", "extra_query", "timeout"
+)  # fmt: skip
+"""What others say. What goes into the body besides is named as it is, and no plan adds a header beside a key."""
 
 
 @dataclass(frozen=True)
@@ -255,6 +258,7 @@ def _number(data: Mapping[str, Any], name: str, kind: type) -> Any:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is no text")
+    value.encode()  # Half of a surrogate pair has no UTF-8, and no page can show it.
     return value
 
 
@@ -271,6 +275,8 @@ def _variant(data: Mapping[str, Any]) -> Variant:
 def _case(data: Mapping[str, Any]) -> Case:
     if not isinstance(data.get("inputs", {}), dict):
         raise TypeError("inputs are no mapping")
+    for name in ("message", "name"):
+        _text(data.get(name, ""))
     known = {"inputs", "message", "expected", "name"}
     return Case(**{name: value for name, value in data.items() if name in known})
 
@@ -288,13 +294,17 @@ _ASSUMED_OUTPUT = 500
 """Tokens of an answer for which nobody has set a limit; an estimate needs some number."""
 
 
+_SAMPLED = 200
+"""Inputs of which an estimate renders the prompt: it is made anew with each click."""
+
+
 @dataclass(frozen=True)
 class Estimate:
     """What an experiment will come to, before it is run: a guess by the length of texts."""
 
-    calls: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
+    calls: float = 0
+    input_tokens: float = 0
+    output_tokens: float = 0
     """At most, where answers are limited; else as many as answers commonly have."""
     cost: float = 0.0
     """US dollars, of the models whose price is known."""
@@ -305,7 +315,10 @@ class Estimate:
 
 
 def estimate(experiment: Experiment, prompts: PromptRepository, models: Models) -> Estimate:
-    """What asking all of it anew would come to."""
+    """What asking all of it anew would come to; of many inputs, some stand for the others."""
+    step = math.ceil(len(experiment.cases) / _SAMPLED) or 1
+    sample = experiment.cases[::step]
+    times = experiment.repeats * len(experiment.cases) / max(1, len(sample))
     total, unpriced, problems = Estimate(), dict[str, None](), dict[str, None]()
     for variant in experiment.variants:
         try:
@@ -314,7 +327,7 @@ def estimate(experiment: Experiment, prompts: PromptRepository, models: Models) 
         except AgentopsError as error:
             problems[str(error).partition("\n")[0]] = None
             continue
-        for case in experiment.cases:
+        for case in sample:
             try:
                 tokens = likely_usage(asked(prompt, case, endpoint, variant.options))
             except AgentopsError as error:
@@ -327,12 +340,15 @@ def estimate(experiment: Experiment, prompts: PromptRepository, models: Models) 
                 unpriced[endpoint.name] = None
             total = replace(
                 total,
-                calls=total.calls + experiment.repeats,
-                input_tokens=total.input_tokens + experiment.repeats * tokens.input_tokens,
-                output_tokens=total.output_tokens + experiment.repeats * tokens.output_tokens,
-                cost=total.cost + experiment.repeats * (cost or 0.0),
+                calls=total.calls + times,
+                input_tokens=total.input_tokens + times * tokens.input_tokens,
+                output_tokens=total.output_tokens + times * tokens.output_tokens,
+                cost=total.cost + times * (cost or 0.0),
             )
-    return replace(total, unpriced=tuple(unpriced), problems=tuple(problems))
+    return Estimate(
+        round(total.calls), round(total.input_tokens), round(total.output_tokens), total.cost, tuple(unpriced),
+        tuple(problems),
+    )  # fmt: skip
 
 
 def endpoint_of(variant: Variant, prompt: Prompt, models: Models) -> Endpoint:
@@ -352,7 +368,7 @@ def likely_usage(request: Mapping[str, Any]) -> Usage:
 def cost_of(endpoint: Endpoint, usage: Usage) -> float | None:
     """What this costs at this endpoint, in US dollars: by its own price, else by the public tables; None if unknown."""
     if endpoint.price is not None:
-        return endpoint.price.of(usage.input_tokens, usage.output_tokens, usage.cached_input_tokens)
+        return max(0.0, endpoint.price.of(usage.input_tokens, usage.output_tokens, usage.cached_input_tokens))
     return prices.cost(endpoint.model, endpoint.base_url or "https://api.openai.com/v1", usage)
 
 
@@ -373,6 +389,8 @@ class Trial:
     """What was asked and answered; None while there is nothing."""
     cost: float | None = None
     """US dollars; None where no price is known."""
+    besides: float = 0.0
+    """US dollars that judges took, and an estimate where the server told no tokens: a limit counts them."""
     origin: str = ""
     """The recording that answered instead of a model."""
     first: float | None = None
@@ -383,6 +401,11 @@ class Trial:
     def finished(self) -> bool:
         """Whether there is an answer."""
         return self.state in ("done", "replayed")
+
+    @property
+    def spent(self) -> float:
+        """US dollars that were paid for it, as far as they are known; what was replayed is not paid again."""
+        return self.besides + (0.0 if self.state == "replayed" else self.cost or 0.0)
 
     @cached_property
     def text(self) -> str:
@@ -495,6 +518,8 @@ class Outcome:
 
     experiment: Experiment
     trials: tuple[Trial, ...]
+    earlier: float = 0.0
+    """US dollars of answers that were asked for anew."""
 
     @cached_property
     def _cells(self) -> Mapping[tuple[int, int], Cell]:
@@ -546,7 +571,7 @@ class Outcome:
     @property
     def spent(self) -> float:
         """US dollars, of what was asked and has a known price."""
-        return sum(trial.cost or 0.0 for trial in self.trials if trial.state != "replayed")
+        return self.earlier + sum(trial.spent for trial in self.trials)
 
 
 # --- what there is to choose from ------------------------------------------------------------------------------------

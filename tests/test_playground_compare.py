@@ -255,3 +255,27 @@ def test_no_page_lets_html_through(project):
     for path in app().parent.glob("*.py"):
         assert "unsafe_allow" not in path.read_text()
         assert "st.html" not in path.read_text()
+
+
+@pytest.mark.parametrize("options", [{"temperature": "hot"}, {"top_p": 7}, {"seed": 1.5}, {"reasoning_effort": {}}])
+def test_settings_of_an_address_that_no_field_holds_stand_among_the_others(project, options):
+    link = Experiment((Variant("ask", "m", options),), (Case({"question": "a"}),)).to_link()
+
+    page = opened(plan=link)
+
+    assert not page.exception
+    assert json.loads(page.session_state["0.more"]) == options
+
+
+def test_half_a_character_in_an_input_breaks_no_page(project):
+    assert not opened(plan=plan("\ud800").to_link()).exception
+
+
+def test_a_folder_in_which_no_run_can_begin_is_told(project):
+    (project / ".agentops").write_text("a file stands in its place")
+    page = opened(plan=plan("a").to_link())
+
+    next(button for button in page.button if button.label == "Run").click().run()
+
+    assert not page.exception
+    assert len(page.error) == 1
