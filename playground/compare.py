@@ -401,7 +401,7 @@ def bar(laboratory: Laboratory, experiment: Experiment | None, run: Run | None) 
         pressed = st.button("Run", type="primary", icon=":material/play_arrow:", shortcut="Mod+Enter",
                             disabled=_state.get("was running") is not None)  # fmt: skip
         kept_runs(laboratory)
-        share(experiment, run)
+        share(laboratory, experiment, run)
     if experiment is not None:
         foresee(laboratory, experiment)
     if not pressed or experiment is None:
@@ -461,18 +461,19 @@ def kept_runs(laboratory: Laboratory) -> None:
                 st.rerun()
 
 
-def share(experiment: Experiment | None, run: Run | None) -> None:
+def share(laboratory: Laboratory, experiment: Experiment | None, run: Run | None) -> None:
     with st.popover("Share", icon=":material/share:"):
         st.caption("For somebody with the same repository: what is compared, as an address. No key is in it.")
         plan = experiment if run is None else run.experiment
-        if plan is not None and plan.cases:
+        if plan is not None and plan.cases and plan.variants:
+            plan = laboratory.without_secrets(plan)
             link = f"{(st.context.url or '').partition('?')[0]}?plan={plan.to_link()}"
             if len(link) <= _LONGEST_LINK:
                 st.code(link, language=None, wrap_lines=True)
             else:
                 st.caption("The inputs are too long for an address: put them into a dataset of the repository.")
         if run is not None:
-            outcome = run.outcome()
+            outcome = replace(run.outcome(), experiment=plan or run.experiment)
             made = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
             wanted: dict[str, Any] = {
                 "rows": range(len(run.experiment.cases)),
@@ -653,7 +654,7 @@ def save_with_version(laboratory: Laboratory, name: str, source: str, test: NewT
     usage = Usage(laboratory.settings.root)
     made = save_version(
         laboratory.prompts, name, source, message=why, base=laboratory.settings.base, recorded=usage.inputs,
-        beside=test.plan.edits,
+        beside=test.plan.edits, rules=laboratory.settings.redact,
     )  # fmt: skip
     st.code("\n".join((*made.plan.steps, *test.plan.steps)), language=None, wrap_lines=True)
     if st.button(ui.plain(f"Commit to {made.branch}"), type="primary", key="test.commit"):

@@ -91,12 +91,12 @@ def empty(says: str, then: str = "") -> None:
 def plain(text: str) -> str:
     """Text for Streamlit's Markdown that means nothing in it: no emphasis, link, image, colour, icon or formula."""
     # Addresses become links whatever is escaped in them; a word joiner, which nobody sees, keeps them from being any.
-    for mark in ("://", "www.", "@"):
+    for mark in ("://", "www.", "@", ":material/"):  # And so do names of icons.
         text = text.replace(mark, f"{mark[0]}\u2060{mark[1:]}" if len(mark) > 1 else f"\u2060{mark}")
     return "".join(f"\\{each}" if each in _MEANING else each for each in text)
 
 
-_MEANING = frozenset("\\`*_{}[]<>()#+-.!|~$:")
+_MEANING = frozenset("\\`*_{}[]<>()#+-.!|~$:&")
 
 
 def sheet(text: str, *, key: str, picked: Callable[[], None] | None = None, **options: Any) -> str | None:

@@ -141,6 +141,28 @@ class Laboratory:
                 self._runs[id].read()
             return self._runs[id]
 
+    def without_secrets(self, experiment: Experiment) -> Experiment:
+        """The experiment as it may be passed on: what was typed into a prompt or pasted as an input may hold a key."""
+        redactor = Redactor(self.settings.redact)
+
+        def clean(value: Any) -> Any:
+            return value if value in (None, MISSING) else redactor.value(value)
+
+        return replace(
+            experiment,
+            variants=tuple(
+                replace(each, source=clean(each.source), options=clean(dict(each.options)))
+                for each in experiment.variants
+            ),
+            cases=tuple(
+                replace(
+                    each, inputs=clean(dict(each.inputs)), message=clean(each.message), expected=clean(each.expected)
+                )
+                for each in experiment.cases
+            ),
+            checks=tuple(replace(each, text=clean(each.text)) for each in experiment.checks),
+        )
+
     def kept(self) -> list[Kept]:
         """The experiments on disk, the newest first; one whose plan cannot be read is left out."""
         found = []

@@ -279,3 +279,24 @@ def test_a_folder_in_which_no_run_can_begin_is_told(project):
 
     assert not page.exception
     assert len(page.error) == 1
+
+
+def test_what_is_shared_has_no_key_that_was_typed_into_a_prompt_or_pasted_as_an_input(project):
+    key = "sk-proj-" + "Zx9Q" * 8
+    variant = Variant("ask", "m", source=PROMPT + key)
+
+    page = opened(plan=Experiment((variant,), (Case({"question": key}),)).to_link())
+
+    link = next(code.value for code in page.code if "?plan=" in code.value)
+    assert key not in Experiment.from_link(link.partition("?plan=")[2]).to_json()
+
+
+def test_text_for_markdown_means_nothing_by_the_names_of_characters_and_of_icons(project, monkeypatch):
+    (project / "pyproject.toml").write_text(
+        "[tool.agentops.models.'https&colon;//evil.example :material/bolt:']\nbase_url = 'http://127.0.0.1:9/v1'\n"
+    )
+    page = opened().switch_page("models.py").run()
+
+    said = next(each.value for each in page.markdown if "evil" in each.value)
+    assert "\\&colon" in said
+    assert ":material/" not in said
