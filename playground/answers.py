@@ -10,7 +10,6 @@ import ui
 
 from pytest_agentops import datasets
 from pytest_agentops.datasets import Case
-from pytest_agentops.errors import AgentopsError
 from pytest_agentops.experiment import Trial
 from pytest_agentops.formats.grid import answer, question
 from pytest_agentops.laboratory import Laboratory, Run
@@ -23,7 +22,7 @@ _state = st.session_state
 def in_short(case: Case, index: int) -> str:
     """An input in a few words."""
     words = case.name or case.message or ", ".join(map(str, case.inputs.values())) or f"input {index + 1}"
-    words = " ".join(words.split())
+    words = " ".join(words[:1000].split()).encode("utf-8", "replace").decode()  # No page can show half a character.
     return words if len(words) <= 60 else f"{words[:59]}…"
 
 
@@ -57,16 +56,10 @@ def look(laboratory: Laboratory, run: Run, variant: int, case: int, *, against: 
             st.caption("There is no trace of it.")
         else:
             drawing.draw_trace(trial.trace, f"cell.{run.id}.{'.'.join(map(str, trial.place))}")
-    with test:
-        try:
-            save_as_test(laboratory, run, trial)
-        except AgentopsError as error:
-            ui.problem(error)
-    with kept:
-        try:
-            save_as_case(laboratory, run, trial)
-        except AgentopsError as error:
-            ui.problem(error)
+    with test, ui.told():
+        save_as_test(laboratory, run, trial)
+    with kept, ui.told():
+        save_as_case(laboratory, run, trial)
 
 
 def save_as_test(laboratory: Laboratory, run: Run, trial: Trial) -> None:
@@ -125,7 +118,7 @@ def save_with_version(laboratory: Laboratory, name: str, source: str, test: NewT
     usage = Usage(laboratory.settings.root)
     made = save_version(
         laboratory.prompts, name, source, message=why, base=laboratory.settings.base, recorded=usage.inputs,
-        beside=test.plan.edits,
+        beside=test.plan.edits, rules=laboratory.settings.redact,
     )  # fmt: skip
     st.code("\n".join((*made.plan.steps, *test.plan.steps)), language=None, wrap_lines=True)
     if st.button(ui.plain(f"Commit to {made.branch}"), type="primary", key="test.commit"):

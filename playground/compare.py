@@ -35,6 +35,7 @@ from pytest_agentops.laboratory import Laboratory, Run
 from pytest_agentops.prompt import Prompt
 
 _CELLS = 80  # On one screen of the table; more of them take the browser too long while they fill.
+_LONGEST_LINK = 30_000  # Characters; browsers and servers refuse addresses that are much longer.
 _NUMBERS: Mapping[str, tuple[Any, Any, Any]] = {
     "temperature": (0.0, 2.0, 0.1),
     "top_p": (0.0, 1.0, 0.05),
@@ -436,7 +437,7 @@ def bar(laboratory: Laboratory, experiment: Experiment, run: Run | None) -> Run 
     try:
         begun = laboratory.begin(experiment.checked(laboratory.prompts))
         begun.start()
-    except AgentopsError as error:
+    except (AgentopsError, OSError) as error:
         ui.problem(error)
         return None
     st.query_params["run"] = _state["run"] = begun.id
@@ -450,6 +451,11 @@ def bar(laboratory: Laboratory, experiment: Experiment, run: Run | None) -> Run 
 def foresee(laboratory: Laboratory, experiment: Experiment) -> None:
     """What it will come to, and what stands in its way."""
     if not experiment.cases:
+        return
+    try:
+        experiment.checked()
+    except ExperimentError as error:
+        st.caption(ui.plain(str(error)))
         return
     found = estimate(experiment, laboratory.prompts, laboratory.settings.models, os.environ)
     said = [counted(found.calls, "question")] if found.calls else []
@@ -495,14 +501,15 @@ def share(laboratory: Laboratory, experiment: Experiment, run: Run | None) -> No
     with st.popover("Share", icon=":material/share:"):
         st.caption("For somebody with the same repository: what is compared, as an address. No key is in it.")
         plan = experiment if run is None else run.experiment
-        if plan.cases:
-            try:
-                link = Experiment.from_json(laboratory.without_secrets(plan.to_json())).to_link()
-                st.code(f"{(st.context.url or '').partition('?')[0]}?plan={link}", language=None, wrap_lines=True)
-            except ExperimentError as error:  # There is too much to ask, or a setting that is none.
-                ui.problem(error)
+        if plan.cases and plan.variants:
+            plan = laboratory.without_secrets(plan)
+            link = f"{(st.context.url or '').partition('?')[0]}?plan={plan.to_link()}"
+            if len(link) <= _LONGEST_LINK:
+                st.code(link, language=None, wrap_lines=True)
+            else:
+                st.caption("The inputs are too long for an address: put them into a dataset of the repository.")
         if run is not None:
-            outcome = run.outcome()
+            outcome = replace(run.outcome(), experiment=laboratory.without_secrets(run.experiment))
             made = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
             wanted: dict[str, Any] = {
                 "rows": range(len(run.experiment.cases)),
@@ -512,7 +519,7 @@ def share(laboratory: Laboratory, experiment: Experiment, run: Run | None) -> No
             st.download_button(
                 "One HTML file with the answers", icon=":material/download:", mime="text/html", on_click="ignore",
                 file_name=f"comparison-{run.id}.html",
-                data=lambda: laboratory.without_secrets(whole_page(outcome, made=made, **wanted)),
+                data=lambda: whole_page(outcome, made=made, **wanted),
             )  # fmt: skip
 
 
@@ -576,7 +583,7 @@ def halt(run: Run) -> None:
         try:
             run.allow(_state.get("limit"))  # It may have been raised.
             run.start()
-        except AgentopsError as error:
+        except (AgentopsError, OSError) as error:
             ui.problem(error)
             return
         st.rerun()

@@ -247,6 +247,7 @@ def _save(settings: Settings, prompts: PromptRepository, written: Manuscript) ->
             branch=branch,
             level=level,  # type: ignore[arg-type]
             base=settings.base,
+            rules=settings.redact,
             recorded=lambda each: _recorded(settings.root, each),
         )
         _state("planned")[name] = saying, plan

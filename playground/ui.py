@@ -86,9 +86,16 @@ def page(title: str, about: str) -> Iterator[None]:
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
         st.title(title, help=about, width="content")
         st.caption(plain(_where()), width="content")
+    with told():
+        yield
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """What goes wrong inside is told in its place; a folder that cannot be written to, or a disk that is full, too."""
     try:
         yield
-    except AgentopsError as error:
+    except (AgentopsError, OSError) as error:
         problem(error)
 
 
@@ -100,8 +107,8 @@ def _where() -> str:
     return root.name
 
 
-def problem(error: AgentopsError) -> None:
-    """An error of ours: its first line stands out, what it says besides stands below."""
+def problem(error: AgentopsError | OSError) -> None:
+    """An error: its first line stands out, what it says besides stands below."""
     first, _, more = str(error).partition("\n")
     st.error(plain(first), icon=":material/error:")
     if more:
@@ -118,7 +125,7 @@ def empty(says: str, then: str = "") -> None:
 def plain(text: str) -> str:
     """Text for Streamlit's Markdown that means nothing in it: no emphasis, link, image, colour, icon or formula."""
     # Addresses become links whatever is escaped in them; a word joiner, which nobody sees, keeps them from being any.
-    for mark in ("://", "www.", "@"):
+    for mark in ("://", "www.", "@", ":material/"):  # And so do names of icons.
         text = text.replace(mark, f"{mark[0]}\u2060{mark[1:]}" if len(mark) > 1 else f"\u2060{mark}")
     return "".join(f"\\{each}" if each in _MEANING else each for each in text)
 

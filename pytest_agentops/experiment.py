@@ -44,7 +44,10 @@ OPTIONS: Mapping[str, str] = {
 
 _LONGEST_PLAN = 5_000_000
 
-_RESERVED = ("messages", "model", "stream", "stream_options", "n")
+_RESERVED = (
+    "messages", "model", "stream", "stream_options", "n", "extra_body", "extra_headers", "extra_query", "timeout"
+)  # fmt: skip
+"""What others say. What goes into the body besides is named as it is, and no plan adds a header beside a key."""
 
 
 @dataclass(frozen=True)
@@ -280,6 +283,7 @@ def _number(data: Mapping[str, Any], name: str, kind: type) -> Any:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is no text")
+    value.encode()  # Half of a surrogate pair has no UTF-8, and no page can show it.
     return value
 
 
@@ -320,17 +324,21 @@ _ASSUMED_OUTPUT = 500
 """Tokens of an answer for which nobody has set a limit; an estimate needs some number."""
 
 
+_SAMPLED = 200
+"""Inputs of which an estimate renders the prompt: it is made anew with each click."""
+
+
 @dataclass(frozen=True)
 class Estimate:
     """What an experiment will come to, before it is run: a guess by the length of texts."""
 
-    calls: int = 0
-    recorded: int = 0
+    calls: float = 0
+    recorded: float = 0
     """Questions that no model is asked: recordings answer them, where they can."""
     lacking: tuple[str, ...] = ()
     """The environment variables that are not set, so that recordings answer instead of a model."""
-    input_tokens: int = 0
-    output_tokens: int = 0
+    input_tokens: float = 0
+    output_tokens: float = 0
     """At most, where answers are limited; else as many as answers commonly have."""
     cost: float = 0.0
     """US dollars, of the models whose price is known."""
@@ -338,10 +346,10 @@ class Estimate:
     """The models without a known price: a limit does not see what they cost."""
     problems: tuple[str, ...] = ()
     """Why some questions cannot be asked, each said once."""
-    judged: int = 0
+    judged: float = 0
     """How often a judge is asked besides; its tokens and its cost are among the others."""
 
-    def with_more(self, times: int, each: Usage, cost: float | None, *, judged: bool = False) -> Estimate:
+    def with_more(self, times: float, each: Usage, cost: float | None, *, judged: bool = False) -> Estimate:
         """The same with so many questions more, of this size each."""
         return replace(
             self,
@@ -372,7 +380,10 @@ def judge_usage(check: Check, case: Case) -> Usage:
 def estimate(
     experiment: Experiment, prompts: PromptRepository, models: Models, environment: Mapping[str, str]
 ) -> Estimate:
-    """What asking all of it anew would come to."""
+    """What asking all of it anew would come to; of many inputs, some stand for the others."""
+    step = math.ceil(len(experiment.cases) / _SAMPLED) or 1
+    sample = experiment.cases[::step]
+    times = experiment.repeats * len(experiment.cases) / max(1, len(sample))
     total, unpriced, problems, lacking = Estimate(), dict[str, None](), dict[str, None](), dict[str, None]()
     judge, judged = judge_of(experiment, models), [each for each in experiment.checks if each.kind == "judge"]
     for variant in experiment.variants:
@@ -385,7 +396,7 @@ def estimate(
         lacks = None if experiment.recorded_only else endpoint.lacks(environment)
         if lacks is not None:
             lacking[lacks] = None
-        for case in experiment.cases:
+        for case in sample:
             try:
                 tokens = likely_usage(asked(prompt, case, endpoint, variant.options))
             except AgentopsError as error:
@@ -393,15 +404,18 @@ def estimate(
                 continue
             due = [] if experiment.recorded_only else [(judge, judge_usage(each, case), True) for each in judged]
             if experiment.recorded_only or not endpoint.name or lacks is not None:
-                total = replace(total, recorded=total.recorded + experiment.repeats)
+                total = replace(total, recorded=total.recorded + times)
             else:
                 due.insert(0, (endpoint, tokens, False))
             for whom, size, judges in due:
                 cost = cost_of(whom, size)
                 if cost is None:
                     unpriced[whom.name] = None
-                total = total.with_more(experiment.repeats, size, cost, judged=judges)
-    return replace(total, unpriced=tuple(unpriced), problems=tuple(problems), lacking=tuple(lacking))
+                total = total.with_more(times, size, cost, judged=judges)
+    whole = {
+        name: round(getattr(total, name)) for name in ("calls", "recorded", "judged", "input_tokens", "output_tokens")
+    }
+    return replace(total, unpriced=tuple(unpriced), problems=tuple(problems), lacking=tuple(lacking), **whole)
 
 
 def endpoint_of(variant: Variant, prompt: Prompt, models: Models) -> Endpoint:
@@ -421,7 +435,7 @@ def likely_usage(request: Mapping[str, Any]) -> Usage:
 def cost_of(endpoint: Endpoint, usage: Usage) -> float | None:
     """What this costs at this endpoint, in US dollars: by its own price, else by the public tables; None if unknown."""
     if endpoint.price is not None:
-        return endpoint.price.of(usage.input_tokens, usage.output_tokens, usage.cached_input_tokens)
+        return max(0.0, endpoint.price.of(usage.input_tokens, usage.output_tokens, usage.cached_input_tokens))
     return prices.cost(endpoint.model, endpoint.base_url or "https://api.openai.com/v1", usage)
 
 
@@ -442,8 +456,8 @@ class Trial:
     """What was asked and answered; None while there is nothing."""
     cost: float | None = None
     """US dollars; None where no price is known."""
-    judging: float = 0.0
-    """US dollars that judges of this answer took besides, as far as their price is known."""
+    besides: float = 0.0
+    """US dollars that judges took, and an estimate where the server told no tokens: a limit counts them."""
     origin: str = ""
     """The recording that answered instead of a model."""
     first: float | None = None
@@ -451,14 +465,14 @@ class Trial:
     scores: tuple[Score, ...] = ()
 
     @property
-    def spent(self) -> float:
-        """US dollars that it took now: what was replayed was paid for before."""
-        return self.judging + (0.0 if self.state == "replayed" else self.cost or 0.0)
-
-    @property
     def finished(self) -> bool:
         """Whether there is an answer."""
         return self.state in ("done", "replayed")
+
+    @property
+    def spent(self) -> float:
+        """US dollars that were paid for it, as far as they are known; what was replayed is not paid again."""
+        return self.besides + (0.0 if self.state == "replayed" else self.cost or 0.0)
 
     @cached_property
     def text(self) -> str:
@@ -573,6 +587,8 @@ class Outcome:
     trials: tuple[Trial, ...]
     versions: tuple[str, ...] = ()
     """Which version the prompt of each variant claims; empty where it claims none, or is not there."""
+    earlier: float = 0.0
+    """US dollars of answers that were asked for anew."""
 
     @cached_property
     def _cells(self) -> Mapping[tuple[int, int], Cell]:
@@ -624,7 +640,7 @@ class Outcome:
     @property
     def spent(self) -> float:
         """US dollars, of what was asked and has a known price."""
-        return sum(trial.spent for trial in self.trials)
+        return self.earlier + sum(trial.spent for trial in self.trials)
 
 
 # --- what to begin with ----------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ one of its own: one that is shared gives a thread what another one asked for.
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 import secrets
@@ -423,7 +424,8 @@ class History:
         Raises:
             HistoryError: it is there already, git takes no such name, or another branch is in its way.
         """
-        if branch.startswith("-") or not self._git("check-ref-format", "--branch", branch, or_else=""):
+        odd = branch == "@" or branch.startswith(("-", "refs/")) or not branch.isprintable()
+        if odd or not self._git("check-ref-format", "--branch", branch, or_else=""):
             raise HistoryError(
                 f"{branch!r} is no name of a branch\n  write letters, digits, -, . and /, such as prompt/agent-1.3.0"
             )
@@ -473,7 +475,10 @@ class History:
             written = ("-c", "user.useConfigOnly=true", "-c", "i18n.commitEncoding=utf-8")
             commit = self._git(*written, "commit-tree", tree, "-p", parent, "-F", "-", given=message.encode())
         # Against what has been said to be there, which is nothing: who makes the same branch meanwhile keeps theirs.
-        self._git("update-ref", "-m", "branch: made by pytest-agentops", f"refs/heads/{branch}", commit, _NOTHING)
+        no_hooks = ("-c", f"core.hooksPath={os.devnull}")  # There is one for refs alone.
+        self._git(
+            *no_hooks, "update-ref", "-m", "branch: made by pytest-agentops", f"refs/heads/{branch}", commit, _NOTHING
+        )
         return commit
 
     def how_far(self) -> str:

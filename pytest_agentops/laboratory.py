@@ -18,6 +18,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +73,12 @@ if TYPE_CHECKING:
 LONGEST = 200_000
 """Characters of an answer after which no more is taken: a model that never ends costs without end."""
 
+_MOST_READ = 30_000_000
+"""Bytes after which no more is taken, whatever is in them: what carries the words is longer than they are."""
+
+_ATTEMPTS = 3
+"""How often a question is asked that a server could not take; a question that it took too long for, only once."""
+
 _PLAN, _PROMPTS, _LOG, _LOCK = "experiment.json", "prompts.json", "trials.jsonl", "run.lock"
 _ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
 
@@ -114,16 +122,12 @@ class Laboratory:
         run = Run(self, f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}", experiment)
         ignored_by_git(self.settings.root / ".agentops")
         run.folder.mkdir(parents=True)
-        plan = self.without_secrets(experiment.to_json())
+        plan = self.without_secrets(experiment).to_json()
         write_whole(run.folder / _PLAN, plan.encode("utf-8", "backslashreplace"))
         run.freeze()
         with self._lock:
             self._runs[run.id] = run
         return run
-
-    def without_secrets(self, text: str) -> str:
-        """The text as it may be kept or passed on: keys that were pasted into an input or a prompt are taken out."""
-        return Redactor(self.settings.redact).text(text)
 
     def open(self, id: str) -> Run:  # noqa: A002 - what everybody calls it
         """The experiment of this name, with the answers that it has.
@@ -140,6 +144,28 @@ class Laboratory:
                 self._runs[id] = Run(self, id, Experiment.from_json(text))
                 self._runs[id].read()
             return self._runs[id]
+
+    def without_secrets(self, experiment: Experiment) -> Experiment:
+        """The experiment as it may be passed on: what was typed into a prompt or pasted as an input may hold a key."""
+        redactor = Redactor(self.settings.redact)
+
+        def clean(value: Any) -> Any:
+            return value if value in (None, MISSING) else redactor.value(value)
+
+        return replace(
+            experiment,
+            variants=tuple(
+                replace(each, source=clean(each.source), options=clean(dict(each.options)))
+                for each in experiment.variants
+            ),
+            cases=tuple(
+                replace(
+                    each, inputs=clean(dict(each.inputs)), message=clean(each.message), expected=clean(each.expected)
+                )
+                for each in experiment.cases
+            ),
+            checks=tuple(replace(each, text=clean(each.text)) for each in experiment.checks),
+        )
 
     def kept(self) -> list[Kept]:
         """The experiments on disk, the newest first; one whose plan cannot be read is left out."""
@@ -168,9 +194,13 @@ def probe(endpoint: Endpoint) -> tuple[bool, str]:
     except openai.APIStatusError as error:
         if error.status_code == 404:  # Some servers list no models.
             return True, "it answers, and does not say which models it has"
-        return False, _said(error)
+        return False, _without_key(_said(error), endpoint)
+    except ExperimentError as error:
+        return False, str(error)
     except openai.OpenAIError as error:
-        return False, f"it cannot be reached: {error.__cause__ or error}"
+        return False, _without_key(f"it cannot be reached: {error.__cause__ or error}", endpoint)
+    except (AttributeError, TypeError, ValueError):  # The client makes objects of what is said, unseen.
+        return False, "something answers there that lists no models as OpenAI does; is the address right?"
     if known and endpoint.model not in known:
         return False, f"it answers, and has no model {endpoint.model!r}{did_you_mean(endpoint.model, known)}"
     return True, "it answers"
@@ -179,7 +209,9 @@ def probe(endpoint: Endpoint) -> tuple[bool, str]:
 def _client(endpoint: Endpoint, *, seconds: float, retries: int) -> openai.OpenAI:
     import openai
 
-    key = os.environ.get(endpoint.key or "") or "no-key-is-needed"
+    key = _key(endpoint) or "no-key-is-needed"
+    if not (key.isascii() and key.isprintable()):  # The client would repeat it when it complains.
+        raise ExperimentError(f"the key in {endpoint.key} has a character in it that no key has")
     return openai.OpenAI(base_url=endpoint.base_url, api_key=key, timeout=seconds, max_retries=retries)
 
 
@@ -200,6 +232,14 @@ class Run:
         self._shift = _Shift()
         self._held: FileLock | None = None
         self._frozen: tuple[Prompt | None, ...] = ()
+        self._earlier = 0.0
+        """US dollars of answers that were asked for anew."""
+        self._spent = 0.0
+        """US dollars of all answers, which would take long to add up for each question."""
+        self._reserved: dict[tuple[_Shift, Place], float] = {}
+        """What the questions under way may cost, those of a shift that was stopped too."""
+        self._read_up_to = 0
+        """How long the log is as far as it is known here; another process may have gone on with it."""
 
     # --- what there is of it -----------------------------------------------------------------------------------------
 
@@ -224,7 +264,7 @@ class Run:
                 for place, trial in self._trials.items()
             )
         versions = tuple(each.version or "" if each is not None else "" for each in self._frozen)
-        return Outcome(self.experiment, trials, versions)
+        return Outcome(self.experiment, trials, versions, self._earlier)
 
     def cassette(self, place: Place) -> Path:
         """Where the recording of a trial is, once there is one."""
@@ -242,14 +282,14 @@ class Run:
     def freeze(self) -> None:
         """Write down the prompts as they are now; one in which a secret stands is not kept, and read anew each time."""
         said: list[Mapping[str, Any] | None] = []
+        redactor = Redactor(self._laboratory.settings.redact)
         for variant in self.experiment.variants:
             try:
                 prompt = variant.prompt(self._laboratory.prompts)
                 kept = {"path": prompt.path, "text": prompt.text, "partials": dict(prompt.partials)}
             except PromptError:  # It is told when it is to be asked.
                 kept = None
-            text = json.dumps(kept)
-            said.append(kept if self._laboratory.without_secrets(text) == text else None)
+            said.append(kept if redactor.value(kept) == kept else None)
         write_whole(self.folder / _PROMPTS, json.dumps(said).encode())
         self._thaw(said)
 
@@ -270,7 +310,7 @@ class Run:
             ExperimentError: it is no amount.
         """
         self.experiment = replace(self.experiment, limit=limit).checked()
-        plan = self._laboratory.without_secrets(self.experiment.to_json())
+        plan = self._laboratory.without_secrets(self.experiment).to_json()
         write_whole(self.folder / _PLAN, plan.encode("utf-8", "backslashreplace"))
 
     def tape(self, place: Place) -> Tape:
@@ -304,6 +344,9 @@ class Run:
         with suppress(OSError, ValueError, RecursionError):
             said = json.loads((self.folder / _PROMPTS).read_bytes())
             self._thaw(said if isinstance(said, list) else ())
+        self._read_up_to = _length(self.folder / _LOG)
+        found: dict[Place, Trial] = {}
+        earlier = 0.0
         for line in _lines(self.folder / _LOG):
             with suppress(ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
                 said = json.loads(line)
@@ -311,13 +354,17 @@ class Run:
                 scores = tuple(Score(**each) for each in said.get("scores", ()))
                 trial = Trial(
                     place, said["state"], problem=str(said.get("problem", "")), cost=_figure(said.get("cost")),
-                    judging=_figure(said.get("judging")) or 0.0, origin=str(said.get("origin", "")),
+                    besides=_figure(said.get("besides")) or 0.0, origin=str(said.get("origin", "")),
                     first=_figure(said.get("first")), scores=scores,
                 )  # fmt: skip
-                if place in self._trials and trial.state in ("done", "replayed", "failed", "stopped"):
-                    self._trials[place] = trial
-        for place, trial in self._trials.items():
-            if trial.state != "waiting":
+                if said.get("late"):
+                    earlier += trial.spent
+                elif place in self._trials and trial.state in ("done", "replayed", "failed", "stopped"):
+                    earlier += found[place].spent if place in found else 0.0
+                    found[place] = trial
+        self._earlier = max(earlier, self._earlier)
+        for place, trial in found.items():
+            if not self._trials[place].finished:
                 self._trials[place] = self._with_trace(trial)
 
     def _with_trace(self, trial: Trial) -> Trial:
@@ -341,12 +388,15 @@ class Run:
                 return
             self._hold()
             self.problem = ""
+            if _length(self.folder / _LOG) != self._read_up_to:
+                self.read()  # Another process has asked meanwhile.
             waiting = [place for place, trial in self._trials.items() if not trial.finished]
-            spent = self.outcome().spent
             for place in waiting:
+                self._earlier += self._trials[place].spent
                 self._trials[place] = Trial(place)
+            self._spent = self.outcome().spent
             self.revision += 1
-            shift = self._shift = _Shift(self._whom(), waiting, spent)
+            shift = self._shift = _Shift(self._whom(), waiting)
             shift.threads = [
                 threading.Thread(target=self._work, args=[shift], name=f"{self.id}-{number}", daemon=True)
                 for number in range(min(self.experiment.concurrency, len(waiting)))
@@ -429,7 +479,7 @@ class Run:
         """Get the answer of one trial, and write down what came of it."""
         whom = shift.whom[place.variant]
         with self._lock:
-            if shift.stopped.is_set():
+            if shift.stopped.is_set() or self._trials[place].finished:
                 return
             self._trials[place] = Trial(place, "running")
             self.revision += 1
@@ -442,27 +492,50 @@ class Run:
             trial = Trial(place, "failed", problem=str(error))
         except Exception as error:  # A thread that dies would leave its trial running for ever.
             trial = Trial(place, "failed", problem=f"{type(error).__name__}: {error}")
+        if not isinstance(whom, str):
+            trial = replace(trial, problem=_without_key(trial.problem, whom[1]))
         with self._lock:
             shift.arriving.pop(place, None)
-            shift.reserved.pop(place, None)
-            shift.spent += trial.spent
+            self._reserved.pop((shift, place), None)
+            self._spent += trial.spent
+            late = not self._wanted(shift, trial)  # What it has cost counts all the same.
+            if trial.state != "waiting" and (not late or trial.spent):
+                self._note(trial, late=late)
+            if late:
+                self._earlier += trial.spent
+            else:
+                self._trials[place] = trial
             self._ended.notify_all()
-            if shift is not self._shift:  # It was asked anew meanwhile.
-                return
-            if trial.state != "waiting":
-                self._note(trial)
-            self._trials[place] = trial
             self.revision += 1
 
-    def _note(self, trial: Trial) -> None:
+    def _wanted(self, shift: _Shift, trial: Trial) -> bool:
+        """Whether this is what becomes of its place: who was stopped may answer late, and be asked anew meanwhile."""
+        if shift is self._shift:
+            return True
+        return trial.state == "done" and self._trials[trial.place].state not in ("running", "done", "replayed")
+
+    def _note(self, trial: Trial, *, late: bool) -> None:
         line = {
             "place": trial.place, "state": trial.state, "problem": trial.problem, "cost": trial.cost,
-            "judging": trial.judging, "origin": trial.origin, "first": trial.first,
-            "scores": [vars(score) for score in trial.scores],
+            "besides": trial.besides, "origin": trial.origin, "first": trial.first,
+            "scores": [vars(score) for score in trial.scores], "late": late,
         }  # fmt: skip
         text = Redactor(self._laboratory.settings.redact).text(json.dumps(line, ensure_ascii=False))
-        with (self.folder / _LOG).open("ab", buffering=0) as file:  # The kernel has it; a kill of ours does not matter.
-            file.write(text.encode("utf-8", "backslashreplace") + b"\n")
+        written = text.encode("utf-8", "backslashreplace") + b"\n"
+        try:
+            with (self.folder / _LOG).open("ab", buffering=0) as file:  # The kernel has it; a kill does not matter.
+                file.write(written)
+            self._read_up_to += len(written)
+        except OSError as error:
+            self._cannot_keep(error)
+
+    def _cannot_keep(self, error: OSError) -> None:
+        """Ask nothing more: what is answered could not be written down, and would be paid for twice."""
+        self._shift.full = True
+        self.problem = (
+            f"nothing more is asked, since answers cannot be kept in {self.folder}: {error.strerror or error}; "
+            "what you see here is lost when the playground ends"
+        )
 
     # --- where answers come from -------------------------------------------------------------------------------------
 
@@ -489,7 +562,7 @@ class Run:
             "replayed",
             trace=trace,
             cost=_cost(trace, endpoint),
-            judging=self._judging(recording),
+            besides=self._judging(recording.exchanges),
             origin=found.cassette,
             first=_first_word(found.tape.exchanges[:1]),
             scores=scores,
@@ -509,9 +582,12 @@ class Run:
             arriving = shift.arriving[place] = _Arriving()
             problem = self._ask(shift, endpoint, request, arriving)
             trace = recording.freeze()
-            if not problem and trace.model_calls and trace.model_calls[-1].error is not None:
-                problem = str(trace.model_calls[-1].error)  # Some say in the stream that they have failed.
+            problem = problem or _failing(trace, arriving)
             scores = () if problem else tuple(self._scores(shift, place, trace))
+        cost = _cost(trace, endpoint)
+        besides = self._judging(recording.exchanges)
+        if cost is None and arriving.read:  # The server told no tokens, and a limit has to count them all the same.
+            besides += _guess(endpoint, request, arriving)
         stopped = shift.stopped.is_set() and bool(problem)
         state: State = "stopped" if stopped else "failed" if problem else "done"
         recording.forget()
@@ -521,13 +597,22 @@ class Run:
             recording.renders,
             recording.recorded,
         )
-        if shift is self._shift:
-            self._save(place, tape, redactor)
+        if self._wanted(shift, Trial(place, state)):
+            problem = self._saved(place, tape, redactor, problem)
         return Trial(
             place, state, so_far=arriving.text, problem=problem, trace=trace if trace.model_calls else None,
-            cost=_cost(trace, endpoint), judging=self._judging(recording), first=_first_word(recording.exchanges),
-            scores=scores,
+            cost=cost, besides=besides, first=_first_word(recording.exchanges), scores=scores,
         )  # fmt: skip
+
+    def _saved(self, place: Place, tape: Tape, redactor: Redactor, problem: str) -> str:
+        """Save what was paid for; where that cannot be, why not, and the answer is still there to be looked at."""
+        try:
+            self._save(place, tape, redactor)
+        except OSError as error:
+            self._cannot_keep(error)
+        except AgentopsError as error:
+            return problem or f"it is not kept: {error}"
+        return problem
 
     def _recording(self, place: Place) -> tuple[Redactor, Recording]:
         redactor = Redactor(self._laboratory.settings.redact)
@@ -546,30 +631,30 @@ class Run:
         costs = [cost_of(endpoint, likely_usage(request)), *(cost_of(judge, each) for each in judged)]
         return sum(each for each in costs if each is not None)
 
-    def _judging(self, recording: Recording) -> float:
-        """US dollars that the judges of an answer took."""
+    def _judging(self, exchanges: Sequence[Exchange]) -> float:
+        """US dollars that the judges of an answer took, where their price is known."""
         judge = judge_of(self.experiment, self._laboratory.settings.models)
-        costs = [_cost_of(call, judge) for call in judgements(recording.exchanges)]
+        costs = [_cost_of(call, judge) for call in judgements(exchanges)]
         return sum(each for each in costs if each is not None)
 
     def _affords(self, shift: _Shift, place: Place, cost: float) -> bool:
         """Whether the limit allows this question; what is under way counts with what it may cost, until it is known."""
         limit = self.experiment.limit
         with self._ended:
-            while limit is not None and shift.spent + sum(shift.reserved.values()) + cost > limit:
+            while limit is not None and self._spent + sum(self._reserved.values()) + cost > limit:
                 if shift.stopped.is_set():
                     return False
-                if shift.reserved:
+                if self._reserved:
                     self._trials[place] = Trial(place)
                     self._ended.wait(0.5)
                     continue
                 self.problem = (
-                    f"the limit of ${limit:g} allows no further question: ${shift.spent:.4f} are spent, "
+                    f"the limit of ${limit:g} allows no further question: ${self._spent:.4f} are spent, "
                     f"and the next may cost ${cost:.4f}"
                 )
                 shift.full = True
                 return False
-            shift.reserved[place] = cost
+            self._reserved[shift, place] = cost
             self._trials[place] = Trial(place, "running")
             return not shift.stopped.is_set()
 
@@ -579,42 +664,73 @@ class Run:
 
         client = self._client(shift, endpoint)
         arriving.begin()
-        try:
-            # Its events are read here: the client would make objects of each, which costs more than all the rest.
-            with client.chat.completions.with_streaming_response.create(**request) as response:
-                for line in response.iter_lines():
-                    self._take(line, arriving)
-                    if shift.stopped.is_set() or arriving.length > LONGEST or arriving.took > self.experiment.seconds:
-                        arriving.cut = True
-                        break
-        except openai.APIStatusError as error:
-            problem = _said(error)
-            if error.status_code in (401, 403):
-                shift.down[endpoint.name] = problem
-            return problem
-        except openai.APITimeoutError:
-            return f"no answer within {self.experiment.seconds:g} s"
-        except openai.APIConnectionError as error:
-            where = endpoint.base_url or os.environ.get("OPENAI_BASE_URL") or "OpenAI"
-            problem = f"{where} cannot be reached: {error.__cause__ or error}\n  is the server running there?"
-            shift.down[endpoint.name] = problem
-            return problem
-        except openai.OpenAIError as error:
-            return str(error)
-        except Exception as error:  # Whatever the transport raises in the middle: what has arrived is kept.
-            return f"it broke off: {error or type(error).__name__}"
+        for attempt in range(_ATTEMPTS):
+            if shift.stopped.is_set():
+                return "it was stopped"
+            try:
+                self._read(shift, client, request, arriving)
+                break
+            except openai.APIStatusError as error:
+                pause = _pause(error, attempt)
+                problem = _said(error)
+                if error.status_code in (401, 403):
+                    shift.down[endpoint.name] = problem
+            except openai.APITimeoutError:
+                return f"no answer within {self.experiment.seconds:g} s"
+            except openai.APIConnectionError as error:
+                pause = _pause(error, attempt)
+                where = endpoint.base_url or os.environ.get("OPENAI_BASE_URL") or "OpenAI"
+                problem = f"{where} cannot be reached: {error.__cause__ or error}\n  is the server running there?"
+                if pause is None:
+                    shift.down[endpoint.name] = problem
+            except openai.OpenAIError as error:
+                return str(error)
+            except Exception as error:  # Whatever the transport raises in the middle: what has arrived is kept.
+                return f"it broke off: {error or type(error).__name__}"
+            if pause is None:
+                return problem
+            if shift.stopped.wait(pause):
+                return "it was stopped"
         if not arriving.cut:
-            return "" if arriving.length or arriving.ended else "the model said nothing"
+            return ""
         if shift.stopped.is_set():
             return "it was stopped"
         if arriving.length > LONGEST:
             return f"cut off after {LONGEST:,} characters: the answer did not end"
+        if arriving.read > _MOST_READ:
+            return f"cut off after {_MOST_READ:,} bytes: the answer did not end"
         return f"cut off after {self.experiment.seconds:g} s: the answer did not end"
 
-    def _take(self, line: str, arriving: _Arriving) -> None:
-        if not line.startswith("data:"):
+    def _read(self, shift: _Shift, client: openai.OpenAI, request: Mapping[str, Any], arriving: _Arriving) -> None:
+        """Take in an answer until it ends or is cut."""
+        # Its events are read here: the client would make objects of each, which costs more than all the rest.
+        # Pieces and not lines, since one line may have no end, and a mark such as U+2028 ends none.
+        asked = client.chat.completions.with_streaming_response.create(**_by_name(request))
+        unfinished: list[bytes] = []
+        with asked as response:
+            for piece in response.iter_bytes():
+                arriving.read += len(piece)
+                if b"\n" in piece or b"\r" in piece:
+                    *lines, rest = b"".join((*unfinished, piece)).replace(b"\r", b"\n").split(b"\n")
+                    unfinished = [rest]
+                    for line in lines:
+                        self._take(line, arriving)
+                else:
+                    unfinished.append(piece)
+                too_much = arriving.length > LONGEST or arriving.read > _MOST_READ
+                stopped = shift.stopped.is_set() and not arriving.ended  # What is there whole was paid for.
+                if stopped or too_much or arriving.took > self.experiment.seconds:
+                    arriving.cut = True
+                    return
+        self._take(b"".join(unfinished), arriving)
+
+    def _take(self, line: bytes, arriving: _Arriving) -> None:
+        if not line.startswith(b"data:"):
             return
-        for choice in items(mapping(parse_json(line[5:].encode())).get("choices")):
+        said = mapping(parse_json(line[5:].strip()))
+        if error := said.get("error"):
+            arriving.refused = str(mapping(error).get("message") or error)
+        for choice in items(said.get("choices")):
             delta = mapping(mapping(choice).get("delta"))
             arriving.add(_words(delta.get("content")) or _words(delta.get("refusal")))
             for call in items(delta.get("tool_calls")):
@@ -625,7 +741,7 @@ class Run:
     def _client(self, shift: _Shift, endpoint: Endpoint) -> openai.OpenAI:
         with self._lock:
             if endpoint.name not in shift.clients:
-                shift.clients[endpoint.name] = _client(endpoint, seconds=self.experiment.seconds, retries=2)
+                shift.clients[endpoint.name] = _client(endpoint, seconds=self.experiment.seconds, retries=0)
             return shift.clients[endpoint.name]
 
     # --- scores ------------------------------------------------------------------------------------------------------
@@ -656,23 +772,18 @@ class Run:
         if self.experiment.recorded_only:
             return Score(_short(check.text), None, "no model is asked, so that nobody judges")
         endpoint = judge_of(self.experiment, self._laboratory.settings.models)
-        verdict = Judged(check.text, endpoint.model or None, 1, self._client(shift, endpoint)).verdict(trace)
+        client = self._client(shift, endpoint).with_options(max_retries=_ATTEMPTS - 1)
+        verdict = Judged(check.text, endpoint.model or None, 1, client).verdict(trace)
         return Score(_short(check.text), verdict.passed, verdict.votes[0].reason)
 
 
 class _Shift:
     """One stretch of work on a run, from its start to its end or until it is stopped."""
 
-    def __init__(
-        self, whom: Sequence[tuple[Prompt, Endpoint] | str] = (), waiting: Iterable[Place] = (), spent: float = 0.0
-    ) -> None:
+    def __init__(self, whom: Sequence[tuple[Prompt, Endpoint] | str] = (), waiting: Iterable[Place] = ()) -> None:
         self.whom = whom
         """For each variant its prompt and where it is asked, or why it cannot be."""
         self.waiting = deque(waiting)
-        self.spent = spent
-        """US dollars, those of earlier shifts included."""
-        self.reserved: dict[Place, float] = {}
-        """What the questions under way may cost."""
         self.arriving: dict[Place, _Arriving] = {}
         self.down: dict[str, str] = {}
         """Why an endpoint is asked no more: it cannot be reached, or refuses the key."""
@@ -691,6 +802,10 @@ class _Arriving:
         self._parts: list[str] = []
         self._began = time.perf_counter()
         self.length = 0
+        self.read = 0
+        """Bytes."""
+        self.refused = ""
+        """What the server says in the stream of why it fails."""
         self.cut = False
         """Whether no more of it was taken."""
         self.ended = False
@@ -728,15 +843,57 @@ def _as_expected(expected: object, trace: Trace) -> Score:
     return Score("expected", not found, reason)
 
 
+def _failing(trace: Trace, arriving: _Arriving) -> str:
+    """Why an answer that has come to its end is none."""
+    if trace.model_calls and trace.model_calls[-1].error is not None:
+        return str(trace.model_calls[-1].error)  # Some say in the stream that they have failed.
+    heard = arriving.length or arriving.ended or trace.response or trace.tool_calls  # Some do not stream.
+    return arriving.refused or ("" if heard else "the model said nothing")
+
+
 def _words(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
+def _by_name(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The request as arguments of the client: what it has no name for, such as `top_k`, goes into the body as it is."""
+    names = _names()
+    beyond = {name: value for name, value in request.items() if name not in names}
+    known = {name: value for name, value in request.items() if name in names}
+    return known | ({"extra_body": {**(known.get("extra_body") or {}), **beyond}} if beyond else {})
+
+
+@cache
+def _names() -> frozenset[str]:
+    from openai.resources.chat import Completions
+
+    return frozenset(signature(Completions.create).parameters) - {"self"}
+
+
+def _pause(error: Any, attempt: int) -> float | None:
+    """How long to wait before asking once more, as the server says; None where that is of no use."""
+    answer: Any = getattr(error, "response", None)
+    if attempt == _ATTEMPTS - 1:
+        return None
+    if answer is None:
+        return 0.5 * float(2**attempt)
+    wanted = answer.headers.get("x-should-retry")
+    again = answer.status_code in (408, 409, 429) or answer.status_code >= 500
+    if wanted == "false" or not (again or wanted == "true"):
+        return None
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        with suppress(ValueError):
+            seconds = float(answer.headers.get(name, "")) * unit
+            if 0 <= seconds <= 60:
+                return seconds
+    return 0.5 * float(2**attempt)
+
+
 def _said(error: Any) -> str:
     """What a server answered that refused, in one line."""
-    body = error.body if isinstance(error.body, Mapping) else {}
-    message = str(body.get("message") or error.message)
-    return f"{error.status_code}: {' '.join(message.split())[:500]}"
+    said = mapping(error.body)
+    message = said.get("message") or said.get("detail") or _words(error.body) or error.message
+    return f"{error.status_code}: {' '.join(str(message).split())[:500]}"
 
 
 def _cost_of(call: ModelCall, endpoint: Endpoint) -> float | None:
@@ -747,6 +904,22 @@ def _cost_of(call: ModelCall, endpoint: Endpoint) -> float | None:
 def _cost(trace: Trace, endpoint: Endpoint) -> float | None:
     costs = [_cost_of(call, endpoint) for call in trace.model_calls]
     return None if not costs or None in costs else sum(each for each in costs if each is not None)
+
+
+def _guess(endpoint: Endpoint, request: Mapping[str, Any], arriving: _Arriving) -> float:
+    """US dollars of an answer whose server does not say how many tokens it took, by the length of what has arrived."""
+    usage = replace(likely_usage(request), output_tokens=math.ceil(arriving.length / 4))
+    return cost_of(endpoint, usage) or 0.0
+
+
+def _without_key(text: str, endpoint: Endpoint) -> str:
+    """What a server or a client says, without the key that some of them repeat."""
+    key = _key(endpoint)
+    return text.replace(key, "(the key)") if key else text
+
+
+def _key(endpoint: Endpoint) -> str:
+    return os.environ.get(endpoint.key or "", "").strip()
 
 
 def _first_word(exchanges: Sequence[Exchange]) -> float | None:
@@ -783,6 +956,13 @@ def _answers(log: Path) -> int:
     """How many trials have an answer; their lines are not decoded, of which a list would read thousands."""
     last = {place: state for place, _, state in (line.partition(b'"state": ') for line in _lines(log))}
     return sum(state.startswith((b'"done"', b'"replayed"')) for state in last.values())
+
+
+def _length(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _lines(path: Path) -> list[bytes]:

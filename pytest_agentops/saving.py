@@ -79,14 +79,16 @@ def save_version(
     recorded: Recorded = lambda _name: (),
     today: date | None = None,
     beside: Sequence[Edit] = (),
+    rules: Rules | None = None,
 ) -> NewVersion:
     """What commits this text of a prompt, with the version, lock and changelog that `bump` would give it, to a branch.
 
     It starts from the last commit of the branch that is checked out: what else was changed in the working tree stays
     there, and is not in it. `branch` is by default named after the prompt and its version. Files `beside` go with it,
-    such as those of a test.
+    such as those of a test. `rules` are what the project's settings say of secrets.
 
     Raises:
+        SecretFound: a secret stands in the text that is not in what is committed.
         PromptSyntaxError: the text cannot be understood.
         PromptError: there is no message, the text is what is committed, or less than is owed was asked for.
         HistoryError: there is no git, no commit, no branch that is checked out, nobody whose commit it would be, or a
@@ -103,6 +105,7 @@ def save_version(
     text = _written_like(was, text)
     if text == was:
         raise PromptError(f"{name} says what is committed already, so that there is nothing to save")
+    _refuse_secrets(prompts.folder / f"{name}{ENDING}", was, text, rules)
     edited = committed.edited({name: text})
     edited.at_hand(name)  # What cannot be understood is told before anything else.
     plan, (made, *_) = bump(edited, [name], message, base=base, recorded=recorded, level=level, today=today)
@@ -121,6 +124,13 @@ def save_version(
         _in_the_way(history, edits),
         history,
     )
+
+
+def _refuse_secrets(path: Path, was: str | None, text: str, rules: Rules | None) -> None:
+    rules = rules or Rules()
+    before, now = set((was or "").split("\n")), text.split("\n")
+    if new := [hit for hit in scan(text.encode("utf-8", "replace"), rules) if now[hit.line - 1] not in before]:
+        raise SecretFound(new, path)
 
 
 def suggested_branch(of: Bump, taken: Collection[str] = ()) -> str:

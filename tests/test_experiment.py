@@ -321,3 +321,17 @@ def test_a_key_that_was_written_into_the_settings_is_not_repeated(tmp_path):
         settings_of(tmp_path, f'a = {{key = "{key}"}}')
 
     assert key not in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [{"message": 5}, {"name": ["x"]}, {"name": "\ud800"}])
+def test_a_case_of_a_plan_whose_words_are_no_text_is_refused(wrong):
+    plan = json.dumps({"variants": [{"reference": "ask"}], "cases": [{"inputs": {}, **wrong}]})
+
+    with pytest.raises(ExperimentError, match="this is no experiment"):
+        Experiment.from_json(plan)
+
+
+@pytest.mark.parametrize("name", ["extra_headers", "extra_body", "extra_query", "timeout"])
+def test_a_plan_changes_nothing_of_how_a_server_is_asked(name):
+    with pytest.raises(ExperimentError, match=f"{name} is not a setting"):
+        Experiment((Variant("ask", options={name: {}}),), (Case({}),)).checked()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -54,6 +59,51 @@ class House:
         run.start()
         assert run.wait(60)
         return run
+
+
+class Wire:
+    """A server that sends what `send` makes of each connection, whatever that is."""
+
+    def __init__(self, send: Callable[[socket.socket], None]) -> None:
+        self.asked: list[bytes] = []
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.base_url = f"http://127.0.0.1:{self._listening.getsockname()[1]}/v1"
+        self._send = send
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._listening.accept()
+                threading.Thread(target=self._answer, args=[connection], daemon=True).start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        with suppress(OSError), connection:
+            said = b""
+            while not said.endswith(b"}"):
+                said += connection.recv(65536)
+            self.asked.append(said)
+            self._send(connection)
+
+    def __enter__(self) -> Wire:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listening.close()
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-type: text/event-stream\r\n\r\n"
+
+
+def event(text: str, **more: object) -> bytes:
+    """One event of chat completions, which says this and that it is all."""
+    choice = {"index": 0, "delta": {"content": text}, "finish_reason": "stop"}
+    said = {"id": "1", "object": "chat.completion.chunk", "model": "m", "created": 1, "choices": [choice], **more}
+    return b"data: " + json.dumps(said, ensure_ascii=False).encode() + b"\n\n"
+
+
+def usage(tokens: int) -> dict[str, int]:
+    return {"prompt_tokens": 0, "completion_tokens": tokens, "total_tokens": tokens}
 
 
 def test_answers_are_there_with_their_figures_and_again_after_a_restart(tmp_path):
@@ -172,7 +222,7 @@ def test_what_judges_take_counts_too(tmp_path):
         few = house.ended("a", checks=(Check("judge", "is short"),), judge="m", limit=0.6)
 
     trial = run.outcome().trials[0]
-    assert (trial.cost, trial.judging) == (pytest.approx(0.005), pytest.approx(0.04))
+    assert (trial.cost, trial.besides) == (pytest.approx(0.005), pytest.approx(0.04))
     assert run.outcome().spent == pytest.approx(0.045)
     assert house.laboratory().open(run.id).outcome().spent == pytest.approx(0.045)
     assert few.outcome().count["waiting"] == 1
@@ -287,7 +337,37 @@ def test_a_key_that_was_pasted_into_an_input_stands_in_no_file_and_is_taken_out_
 
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert key.encode() not in written
-    assert key not in house.laboratory().without_secrets(run.experiment.to_json())
+    assert key not in house.laboratory().without_secrets(run.experiment).to_json()
+
+
+def test_a_key_that_is_repeated_in_an_error_is_neither_told_nor_written_whatever_it_looks_like(tmp_path, monkeypatch):
+    monkeypatch.setenv("A_KEY", "open sesame please")
+    refusal = Fails(401, "open sesame please is no key")
+    with ScriptedModel(lambda request: refusal) as model:
+        run = House(tmp_path, model, "key = 'A_KEY'\n").ended("a")
+
+    assert run.outcome().trials[0].problem == "401: (the key) is no key"
+    assert b"sesame" not in (run.folder / "trials.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("key", ["one\ntwo", "schlüssel"])
+def test_a_key_that_fits_into_no_header_is_told_by_its_variable(tmp_path, monkeypatch, key):
+    monkeypatch.setenv("A_KEY", key)
+    run = House(tmp_path, "http://127.0.0.1:9/v1", "key = 'A_KEY'\n").ended("a")
+
+    problem = run.outcome().trials[0].problem
+
+    assert problem == "the key in A_KEY has a character in it that no key has"
+    endpoint = read_settings(tmp_path, environment={}).models.endpoint("m")
+    assert probe(endpoint) == (False, problem)
+
+
+def test_the_end_of_a_line_behind_a_key_is_no_part_of_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("A_KEY", "good-key\n")
+    with ScriptedModel(Says("Yes")) as model:
+        House(tmp_path, model, "key = 'A_KEY'\n").ended("a")
+
+    assert model.requests[0].headers["authorization"] == "Bearer good-key"
 
 
 def test_an_input_that_does_not_fit_fails_alone(tmp_path):
@@ -311,6 +391,139 @@ def test_prompts_that_others_render_meanwhile_are_none_of_a_trials(tmp_path):
     trace = run.outcome().trials[0].trace
     assert trace is not None
     assert [render.inputs["question"] for render in trace.prompts] == ["mine"]
+
+
+# --- servers that behave in other ways ----------------------------------------------------------------------------------
+
+
+def test_an_answer_that_is_not_streamed_is_an_answer(tmp_path):
+    message = {"role": "assistant", "content": "All at once"}
+    body = {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [
+        {"index": 0, "message": message, "finish_reason": "stop"}]}  # fmt: skip
+    head = HEAD.replace(b"text/event-stream", b"application/json")
+    with Wire(lambda to: to.sendall(head + json.dumps(body).encode())) as wire:
+        run = House(tmp_path, wire.base_url).ended("a")
+
+    assert [(trial.state, trial.text) for trial in run.outcome().trials] == [("done", "All at once")]
+
+
+@pytest.mark.parametrize("text", ["one\u2028two", "one\x85two", "one\x1ctwo"])
+def test_marks_that_end_lines_elsewhere_end_none_in_a_stream(tmp_path, text):
+    with Wire(lambda to: to.sendall(HEAD + event(text))) as wire:
+        run = House(tmp_path, wire.base_url).ended("a")
+
+    assert [(trial.state, trial.text) for trial in run.outcome().trials] == [("done", text)]
+
+
+def test_a_line_that_never_ends_is_cut_off_by_its_time(tmp_path):
+    def drip(to: socket.socket) -> None:
+        to.sendall(HEAD + b"data: ")
+        while True:
+            to.sendall(b"x")
+            time.sleep(0.02)
+
+    with Wire(drip) as wire:
+        run = House(tmp_path, wire.base_url).ended("a", seconds=0.2)
+
+    assert run.outcome().trials[0].problem == "cut off after 0.2 s: the answer did not end"
+
+
+def test_a_server_that_is_silent_for_too_long_is_asked_once(tmp_path):
+    with Wire(lambda to: time.sleep(2)) as wire:
+        run = House(tmp_path, wire.base_url).ended("a", seconds=0.2)
+
+    assert run.outcome().trials[0].problem == "no answer within 0.2 s"
+    assert len(wire.asked) == 1
+
+
+def test_a_pause_that_a_server_asks_for_ends_when_the_run_is_stopped(tmp_path):
+    with ScriptedModel(lambda request: Fails(429, headers={"retry-after": "30"})) as model:
+        run = House(tmp_path, model).begin("a")
+        run.start()
+        while not model.requests:
+            time.sleep(0.01)
+        run.stop()
+        assert run.wait(5)
+
+    assert len(model.requests) == 1
+
+
+def test_a_failure_that_is_told_in_the_stream_alone_is_told(tmp_path):
+    with Wire(lambda to: to.sendall(HEAD + b'data: {"error": {"message": "no room"}}\n\n')) as wire:
+        run = House(tmp_path, wire.base_url).ended("a")
+
+    assert run.outcome().trials[0].problem == "no room"
+
+
+def test_settings_that_the_client_has_no_name_for_go_into_the_body(tmp_path):
+    with ScriptedModel(Says("Yes")) as model:
+        run = House(tmp_path, model).ended("a", variants=(Variant("ask", "m", {"top_k": 5}),))
+
+    assert run.outcome().trials[0].state == "done"
+    assert model.requests[0].body["top_k"] == 5
+
+
+# --- what counts against the limit ---------------------------------------------------------------------------------------
+
+
+def test_a_limit_counts_what_failed_and_was_asked_anew(tmp_path):
+    late = b'data: {"error": {"message": "too late"}}\n\n'
+    with Wire(lambda to: to.sendall(HEAD + event("a", usage=usage(400)) + late)) as wire:
+        house = House(tmp_path, wire.base_url)
+        run = house.ended("a", limit=1.1)
+        for _ in range(3):
+            run.start()
+            assert run.wait(10)
+
+    assert len(wire.asked) == 2
+    assert run.outcome().spent == pytest.approx(0.8)
+    assert house.laboratory().open(run.id).outcome().spent == pytest.approx(0.8)
+
+
+def test_a_limit_counts_by_their_length_the_answers_whose_tokens_nobody_tells(tmp_path):
+    with Wire(lambda to: to.sendall(HEAD + event("word" * 400))) as wire:
+        run = House(tmp_path, wire.base_url).ended(*map(str, range(9)), limit=1.1, concurrency=1)
+
+    assert len(wire.asked) == 2
+    assert run.outcome().spent > 0.8
+
+
+def test_a_limit_counts_what_judges_take(tmp_path):
+    verdict = Says('{"reason": "it is short", "verdict": "pass"}', input_tokens=1000, output_tokens=1000)
+    with ScriptedModel(
+        lambda request: verdict if "criterion" in str(request.body) else Says("a", input_tokens=1, output_tokens=1)
+    ) as model:
+        checks = (Check("judge", "is short"),)
+        run = House(tmp_path, model).ended(*"abc", limit=3.0, concurrency=1, checks=checks, judge="m")
+
+    assert len(model.requests) == 2
+    assert run.outcome().spent == pytest.approx(2.002)
+    assert run.outcome().trials[0].cost == pytest.approx(0.002)
+
+
+def test_what_is_answered_whole_after_a_stop_is_kept_and_counts(tmp_path):
+    """The limit leaves no room for the same question once more."""
+    with Wire(lambda to: (time.sleep(0.5), to.sendall(HEAD + event("a", usage=usage(400))))[0]) as wire:
+        run = House(tmp_path, wire.base_url).begin("a", limit=0.8)
+        run.start()
+        while not wire.asked:
+            time.sleep(0.01)
+        run.stop()
+        run.start()
+        until = time.monotonic() + 10
+        while not run.outcome().trials[0].finished and time.monotonic() < until:
+            time.sleep(0.01)
+
+    assert run.outcome().trials[0].text == "a"
+    assert len(wire.asked) == 1
+    assert run.outcome().spent == pytest.approx(0.4)
+
+
+def test_tokens_below_zero_give_no_money_back(tmp_path):
+    with Wire(lambda to: to.sendall(HEAD + event("a", usage=usage(-9_000_000)))) as wire:
+        run = House(tmp_path, wire.base_url).ended("a")
+
+    assert run.outcome().spent == 0
 
 
 # --- scores ----------------------------------------------------------------------------------------------------------
@@ -441,6 +654,43 @@ def test_two_processes_do_not_pay_for_the_same_run(tmp_path):
         with pytest.raises(ExperimentError, match="another process runs"):
             other.start()
         run.stop()
+
+
+def test_what_another_process_was_answered_meanwhile_is_not_asked_again(tmp_path):
+    with ScriptedModel(lambda request: Says("Yes", latency=0.05)) as model:
+        house = House(tmp_path, model)
+        run = house.begin("a", "b")
+        other = house.laboratory().open(run.id)
+        run.start()
+        assert run.wait(10)
+        other.start()
+        assert other.wait(10)
+
+    assert len(model.requests) == 2
+    assert [trial.text for trial in other.outcome().trials] == ["Yes", "Yes"]
+
+
+def test_nothing_more_is_asked_where_answers_cannot_be_kept_and_those_that_came_are_shown(tmp_path):
+    with ScriptedModel(lambda request: Says("Yes", latency=0.05)) as model:
+        run = House(tmp_path, model).begin(*map(str, range(9)), concurrency=1)
+        shutil.rmtree(run.folder)
+        run.folder.write_text("a file stands in its place")
+        run._hold = lambda: None  # type: ignore[method-assign]  # It cannot be locked either.
+        run.start()
+        assert run.wait(10)
+
+    assert len(model.requests) == 1
+    assert [trial.text for trial in run.outcome().trials if trial.state == "done"] == ["Yes"]
+    assert run.problem.startswith("nothing more is asked, since answers cannot be kept in")
+
+
+def test_a_folder_that_is_called_like_no_day_is_no_run(tmp_path):
+    laboratory = House(tmp_path, "http://127.0.0.1:9/v1").laboratory()
+    folder = laboratory.folder / "20261399-999999-abcdef"
+    folder.mkdir(parents=True)
+    (folder / "experiment.json").write_text(Experiment((Variant("ask"),), (Case({}),)).to_json())
+
+    assert laboratory.kept() == []
 
 
 def test_runs_are_listed_with_how_many_answers_they_have(tmp_path):

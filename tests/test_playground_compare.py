@@ -167,8 +167,7 @@ def test_a_plan_that_cannot_be_run_is_told_and_the_page_goes_on(project):
     page = page.text_input(key="0.more").input('{"stream": false}').run()
 
     assert not page.exception
-    assert "stream is not a setting" in page.error[0].value.replace("\\", "")
-    assert page.caption[-1].value.startswith("2 questions")
+    assert page.caption[-1].value.replace("\\", "").startswith("stream is not a setting")
 
 
 def test_a_state_that_only_the_address_names_stays_what_is_compared(project):
@@ -323,3 +322,48 @@ def test_the_command_says_what_is_missing_and_what_is_wrong_before_a_browser_ope
     monkeypatch.setattr("pytest_agentops.cli.playground.find_spec", lambda name: None)
     assert cli.main(["playground", "--no-browser"]) == 2
     assert 'pip install "pytest-agentops[playground]"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [{"temperature": "hot"}, {"top_p": 7}, {"seed": 1.5}, {"reasoning_effort": {}}])
+def test_settings_of_an_address_that_no_field_holds_stand_among_the_others(project, options):
+    link = Experiment((Variant("ask", "m", options),), (Case({"question": "a"}),)).to_link()
+
+    page = opened(plan=link)
+
+    assert not page.exception
+    assert json.loads(page.session_state["0.more"]) == options
+
+
+def test_half_a_character_in_an_input_breaks_no_page(project):
+    assert not opened(plan=plan("\ud800").to_link()).exception
+
+
+def test_a_folder_in_which_no_run_can_begin_is_told(project):
+    (project / ".agentops").write_text("a file stands in its place")
+    page = opened(plan=plan("a").to_link())
+
+    next(button for button in page.button if button.label == "Run").click().run()
+
+    assert not page.exception
+    assert len(page.error) == 1
+
+
+def test_what_is_shared_has_no_key_that_was_typed_into_a_prompt_or_pasted_as_an_input(project):
+    key = "sk-proj-" + "Zx9Q" * 8
+    variant = Variant("ask", "m", source=PROMPT + key)
+
+    page = opened(plan=Experiment((variant,), (Case({"question": key}),)).to_link())
+
+    link = next(code.value for code in page.code if "?plan=" in code.value)
+    assert key not in Experiment.from_link(link.partition("?plan=")[2]).to_json()
+
+
+def test_text_for_markdown_means_nothing_by_the_names_of_characters_and_of_icons(project, monkeypatch):
+    (project / "pyproject.toml").write_text(
+        "[tool.agentops.models.'https&colon;//evil.example :material/bolt:']\nbase_url = 'http://127.0.0.1:9/v1'\n"
+    )
+    page = opened().switch_page("models.py").run()
+
+    said = next(each.value for each in page.markdown if "evil" in each.value)
+    assert "\\&colon" in said
+    assert ":material/" not in said

@@ -165,6 +165,10 @@ def test_other_files_go_with_a_version(house):
         ({"branch": "main/a"}, HistoryError, "there is a branch main, beside which git has no room for main/a"),
         ({"branch": "-f"}, HistoryError, "'-f' is no name of a branch"),
         ({"branch": "a..b"}, HistoryError, "'a..b' is no name of a branch"),
+        ({"branch": "@"}, HistoryError, "'@' is no name of a branch"),
+        ({"branch": "refs/heads/a"}, HistoryError, "'refs/heads/a' is no name of a branch"),
+        ({"branch": "a\0b"}, HistoryError, "is no name of a branch"),
+        ({"text": HELLO + "sk-proj-" + "Zx9Q" * 8}, SecretFound, "sk-p"),
         ({"name": "../x"}, PromptError, "is no name of a prompt"),
     ],
 )
@@ -219,10 +223,11 @@ def test_a_branch_that_somebody_made_meanwhile_is_left_alone(house):
 
 
 def test_hooks_are_not_run_and_nothing_is_signed(house):
-    hook = house.root / ".git/hooks/pre-commit"
-    hook.parent.mkdir(exist_ok=True)
-    hook.write_text("#!/bin/sh\nexit 1\n")
-    hook.chmod(0o755)
+    for name in ("pre-commit", "reference-transaction"):
+        hook = house.root / ".git/hooks" / name
+        hook.parent.mkdir(exist_ok=True)
+        hook.write_text("#!/bin/sh\nexit 1\n")
+        hook.chmod(0o755)
     house.git("config", "commit.gpgsign", "true")
 
     assert save_version(house.prompts, "a", HELLO, message="why").apply() in house.git("log", "--all", "--format=%H")
