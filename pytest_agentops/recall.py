@@ -6,6 +6,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -49,9 +50,11 @@ class Recall:
     def of(self, name: str) -> tuple[Recalled, ...]:
         """Every recorded answer to a prompt of this name in the working tree, in whatever state it was then."""
         with self._lock:
-            files = [
-                (path, stat.st_mtime_ns, stat.st_size) for path in cassettes([self._root]) if (stat := path.stat())
-            ]
+            files = []
+            for path in cassettes([self._root]):
+                with suppress(OSError):  # It was taken away this moment, or is a link that leads nowhere.
+                    stat = path.stat()
+                    files.append((path, stat.st_mtime_ns, stat.st_size))
             stamp, found = self._known.get(name, (None, ()))
             if stamp != files:
                 found = tuple(each for file in files for each in self._in_file(file, name))
