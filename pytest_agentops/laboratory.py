@@ -503,7 +503,7 @@ class Run:
                 self._note(trial, late=late)
             if late:
                 self._earlier += trial.spent
-            else:
+            elif trial.state != "waiting" or not self._trials[place].finished:
                 self._trials[place] = trial
             self._ended.notify_all()
             self.revision += 1
@@ -642,7 +642,7 @@ class Run:
         limit = self.experiment.limit
         with self._ended:
             while limit is not None and self._spent + sum(self._reserved.values()) + cost > limit:
-                if shift.stopped.is_set():
+                if shift.stopped.is_set() or self._trials[place].finished:  # Who was stopped has answered after all.
                     return False
                 if self._reserved:
                     self._trials[place] = Trial(place)
@@ -654,9 +654,11 @@ class Run:
                 )
                 shift.full = True
                 return False
+            if shift.stopped.is_set() or self._trials[place].finished:
+                return False
             self._reserved[shift, place] = cost
             self._trials[place] = Trial(place, "running")
-            return not shift.stopped.is_set()
+            return True
 
     def _ask(self, shift: _Shift, endpoint: Endpoint, request: Mapping[str, Any], arriving: _Arriving) -> str:
         """Ask, and take in what arrives; why that came to no end, or nothing."""

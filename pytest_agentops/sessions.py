@@ -167,8 +167,8 @@ def opened(root: Path, name: str) -> Tape:
         CassetteUnreadable: its cassette cannot be read.
     """
     path, shared, test = _parted(name)
-    place = (root / path).resolve() if path.endswith(".yaml") and stamp_of(root, name) is not None else None
-    if place is None or not place.is_relative_to(root.resolve()) or not place.is_file():
+    place = _inside(root, path)
+    if place is None or not path.endswith(".yaml"):
         near = did_you_mean(name, (each for each, *_ in _files(root)))
         raise CassetteMissing(f"there is no recorded run {name!r} in {root}{near}")
     tape = load(place)
@@ -176,6 +176,15 @@ def opened(root: Path, name: str) -> Tape:
     if found is None:
         raise CassetteMissing(f"{path} holds nothing of {test!r}{did_you_mean(test, tape.tests)}")
     return found
+
+
+def _inside(root: Path, path: str) -> Path | None:
+    """The file of this path where it is one of the project, links followed; else None."""
+    try:
+        place = (root / path).resolve()
+        return place if place.is_relative_to(root.resolve()) and place.is_file() else None
+    except (OSError, RuntimeError, ValueError):  # A link that leads to itself, or what can be no path.
+        return None
 
 
 def stamp_of(root: Path, name: str) -> tuple[int, int, int] | None:

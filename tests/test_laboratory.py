@@ -830,3 +830,12 @@ def test_a_probe_says_what_is_the_matter_with_a_model(monkeypatch):
     assert probe(Endpoint("a", "a", None, "NO_SUCH_KEY")) == (False, "NO_SUCH_KEY is not set in the environment")
     answers, says = probe(Endpoint("a", "a", "http://127.0.0.1:9/v1"))
     assert (answers, says.startswith("it cannot be reached")) == (False, True)
+
+
+def test_a_cassette_that_is_a_link_to_nowhere_is_passed_over(tmp_path):
+    with ScriptedModel(Says("It is")) as model:
+        house = House(tmp_path, model)
+        recorded(house, model)
+    (tmp_path / "tests" / "cassettes" / "gone.yaml").symlink_to(tmp_path / "nowhere.yaml")
+
+    assert len(Recall(tmp_path, PromptRepository(tmp_path / "prompts")).of("ask")) == 1

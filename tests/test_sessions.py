@@ -342,3 +342,13 @@ def test_a_run_has_a_short_name():
     assert short_name("tests/cassettes/test_a/TestX.test_y.take3.yaml") == "test_y, take 3"
     assert short_name("tests/cassettes/shared.yaml::tests/test_a.py::test_one") == "test_one"
     assert short_name(".agentops/playground/a/7.yaml") == "a/7.yaml"
+
+
+@pytest.mark.parametrize("name", ["tests/cassettes/loop.yaml", "a\0b.yaml"])
+def test_a_link_that_leads_to_itself_and_what_is_no_path_are_no_runs(tmp_path, name):
+    loop = tmp_path / "tests" / "cassettes" / "loop.yaml"
+    loop.parent.mkdir(parents=True)
+    loop.symlink_to(loop)
+
+    with pytest.raises(CassetteMissing, match="there is no recorded run"):
+        opened(tmp_path, name)
