@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -147,8 +148,13 @@ def name_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imports(path: Path) -> Iterator[tuple[str, bool]]:
+@cache
+def imports(path: Path) -> Sequence[tuple[str, bool]]:
     """Every module that a file imports, and whether it does so on the top level; what only types need is left out."""
+    return tuple(_imports(path))
+
+
+def _imports(path: Path) -> Iterator[tuple[str, bool]]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node, nested in statements(tree, nested=False):
         if isinstance(node, ast.Import):
@@ -168,8 +174,13 @@ def statements(node: ast.AST, *, nested: bool) -> Iterator[tuple[ast.AST, bool]]
         yield from statements(child, nested=nested or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
-def ours(path: Path) -> Iterator[tuple[str, bool]]:
+@cache
+def ours(path: Path) -> Sequence[tuple[str, bool]]:
     """The modules of the package that a file imports."""
+    return tuple(_ours(path))
+
+
+def _ours(path: Path) -> Iterator[tuple[str, bool]]:
     known = set(map(name_of, MODULES))
     for imported, top in imports(path):
         inside = imported.removeprefix("pytest_agentops.")

@@ -170,7 +170,7 @@ def test_a_bump_changes_one_value_whatever_the_front_matter_looks_like(tmp_path,
     path = tmp_path / "a.prompty"
     path.write_text(f"---\n{front}---\nHi")
 
-    assert _with_version(path, "1.1.0").new == f"---\n{changed}---\nHi"
+    assert _with_version(PromptRepository(path.parent), path.name, "1.1.0").new == f"---\n{changed}---\nHi"
 
 
 def test_a_version_that_others_refer_to_is_changed_by_hand(tmp_path):
@@ -178,7 +178,7 @@ def test_a_version_that_others_refer_to_is_changed_by_hand(tmp_path):
     path.write_text("---\nversion: &v 1.0.0\nmetadata: {v: *v}\n---\nHi")
 
     with pytest.raises(PromptError, match=r"cannot be changed without changing more; write in it: version: 1\.1\.0"):
-        _with_version(path, "1.1.0")
+        _with_version(PromptRepository(path.parent), path.name, "1.1.0")
 
 
 @pytest.mark.parametrize("name", ["yes", "2024"])
@@ -186,7 +186,7 @@ def test_a_name_that_yaml_takes_for_something_else_is_quoted(tmp_path, name):
     path = tmp_path / f"{name}.prompty"
     path.write_bytes("\ufeffHi".encode())
 
-    new = _with_version(path, "1.0.0").new
+    new = _with_version(PromptRepository(path.parent), path.name, "1.0.0").new
 
     assert new == f'\ufeff---\nname: "{name}"\nversion: 1.0.0\n---\nHi'
 
