@@ -35,12 +35,14 @@ class Revision:
     @cached_property
     def settings(self) -> tuple[tuple[str, Any, Any], ...]:
         """What else changed in the front matter: the place, what stood there and what stands there now."""
-        from deepdiff import DeepDiff
-
         old, new = (
             {key: value for key, value in each.front_matter.items() if key not in _NOT_COMPARED}
             for each in (self.old, self.new)
         )
+        if repr(old) == repr(new):  # As a rule; and DeepDiff imports pandas where it is installed, which takes a while.
+            return ()
+        from deepdiff import DeepDiff
+
         found = [
             change
             for changes in DeepDiff(old, new, ignore_numeric_type_changes=True).tree.values()
