@@ -66,8 +66,7 @@ def main() -> None:
     key = f"setup.{run.id}" if run is not None else "setup"
     with st.expander("Variants and inputs", expanded=run is None, icon=":material/tune:", key=key):
         experiment = setup(laboratory, names)
-    started = bar(laboratory, experiment, run)
-    run = started or run
+    bar(laboratory, experiment, run)
     if run is not None:
         show(laboratory, run)
 
@@ -224,7 +223,7 @@ def options_form(index: int) -> dict[str, Any]:
         if isinstance(said, dict):
             options |= said
         else:
-            st.error("This is no JSON object.")
+            st.error(ui.plain('Write an object of JSON here, such as {"logprobs": true}.'))
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -410,8 +409,8 @@ def refer_to(place: tuple[int, int | None] | None) -> None:
         st.query_params["against"] = ".".join(str(each) for each in place if each is not None)
 
 
-def bar(laboratory: Laboratory, experiment: Experiment, run: Run | None) -> Run | None:
-    """What it will cost, and the buttons; gives the run that was begun."""
+def bar(laboratory: Laboratory, experiment: Experiment, run: Run | None) -> None:
+    """What it will cost, and the buttons."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         repeats = st.number_input("Repeats", 1, 100, key="repeats", width=120, persist_state="session")
         at_once = st.number_input("At once", 1, 256, key="at once", width=120,
@@ -425,21 +424,22 @@ def bar(laboratory: Laboratory, experiment: Experiment, run: Run | None) -> Run 
             experiment, repeats=int(repeats or 1), concurrency=int(at_once or 8), limit=limit,
             recorded_only=bool(recorded_only),
         )  # fmt: skip
-        if run is not None and run.running:
+        running = run is not None and run.running
+        if run is not None and running:
             _state["was running"] = run.id
         pressed = st.button("Run", type="primary", icon=":material/play_arrow:", shortcut="Mod+Enter",
-                            disabled=_state.get("was running") is not None or not experiment.cases)  # fmt: skip
+                            disabled=running or not experiment.cases)  # fmt: skip
         kept_runs(laboratory)
         share(laboratory, experiment, run)
     foresee(laboratory, experiment)
     if not pressed:
-        return None
+        return
     try:
         begun = laboratory.begin(experiment.checked(laboratory.prompts))
         begun.start()
     except (AgentopsError, OSError) as error:
         ui.problem(error)
-        return None
+        return
     st.query_params["run"] = _state["run"] = begun.id
     st.query_params.pop("plan", None)
     before = _state.get("against")

@@ -39,8 +39,9 @@ def _prompts(folder: str) -> PromptRepository:
 
 def edited(of: Settings) -> Unsaved:
     """What was typed of prompts and is in no version yet; there again after a reload."""
-    found: Unsaved = st.session_state.setdefault("edited", None) or Unsaved(of.root, of.redact)
-    st.session_state["edited"] = found
+    if "edited" not in st.session_state:
+        st.session_state["edited"] = Unsaved(of.root, of.redact)
+    found: Unsaved = st.session_state["edited"]
     return found
 
 

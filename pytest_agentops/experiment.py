@@ -44,10 +44,17 @@ OPTIONS: Mapping[str, str] = {
 
 _LONGEST_PLAN = 5_000_000
 
-_RESERVED = (
-    "messages", "model", "stream", "stream_options", "n", "extra_body", "extra_headers", "extra_query", "timeout"
-)  # fmt: skip
-"""What others say. What goes into the body besides is named as it is, and no plan adds a header beside a key."""
+_BY_NAME = "what goes into the request stands here by its own name, and nothing else does"
+_RESERVED: Mapping[str, str] = {
+    "messages": "the prompt and the inputs say what is said",
+    "model": "the variant says which model is asked",
+    "stream": "every answer is streamed",
+    "stream_options": "every answer is streamed",
+    "n": "repeats say how often it is asked",
+    "timeout": "the experiment says how long an answer may take",
+    **dict.fromkeys(("extra_body", "extra_headers", "extra_query"), _BY_NAME),
+}
+"""What is no setting, and why; no plan adds a header beside a key."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +212,7 @@ class Experiment:
         for variant in self.variants:
             for name in variant.options:
                 if name in _RESERVED:
-                    raise ExperimentError(f"{name} is not a setting: the prompt, the inputs and the model say it")
+                    raise ExperimentError(f"{name} is not a setting: {_RESERVED[name]}")
             if prompts is not None:
                 variant.prompt(prompts)
         return self
@@ -220,7 +227,7 @@ class Experiment:
 
     def to_json(self) -> str:
         """The plan as JSON, which `from_json` reads."""
-        plan = {"format": 1, **asdict(self)}
+        plan = asdict(self)
         for said in plan["cases"]:
             if said["expected"] is MISSING:
                 del said["expected"]

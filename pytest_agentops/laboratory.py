@@ -139,7 +139,9 @@ class Laboratory:
             if id not in self._runs:
                 plan = self.folder / id / _PLAN
                 if not _ID.fullmatch(id) or not plan.is_file():
-                    raise ExperimentError(f"there is no run {id!r} in {self.folder}")
+                    raise ExperimentError(
+                        f"there is no run {id!r} in {self.folder}\n  those that there are stand under Runs"
+                    )
                 text = plan.read_text(encoding="utf-8", errors="replace")
                 self._runs[id] = Run(self, id, Experiment.from_json(text))
                 self._runs[id].read()
@@ -223,8 +225,6 @@ class Run:
         self.folder = laboratory.folder / id
         self.problem = ""
         """Why it does not go on by itself: a limit was reached."""
-        self.revision = 0
-        """Grows with everything that happens, so that who draws it knows whether to draw it anew."""
         self._laboratory = laboratory
         self._lock = threading.RLock()
         self._ended = threading.Condition(self._lock)
@@ -395,7 +395,6 @@ class Run:
                 self._earlier += self._trials[place].spent
                 self._trials[place] = Trial(place)
             self._spent = self.outcome().spent
-            self.revision += 1
             shift = self._shift = _Shift(self._whom(), waiting)
             shift.threads = [
                 threading.Thread(target=self._work, args=[shift], name=f"{self.id}-{number}", daemon=True)
@@ -419,7 +418,6 @@ class Run:
                     self._trials[place], state="stopped", so_far=arriving.text, problem="it was stopped"
                 )
             self._release()
-            self.revision += 1
 
     def wait(self, seconds: float | None = None) -> bool:
         """Wait until it has come to its end; whether it has."""
@@ -461,7 +459,6 @@ class Run:
                     if shift is self._shift:
                         self._release()
                 shift.threads.remove(threading.current_thread())
-                self.revision += 1
 
     def _whom(self) -> Sequence[tuple[Prompt, Endpoint] | str]:
         """For each variant its prompt and where it is asked, or why it cannot be."""
@@ -482,7 +479,6 @@ class Run:
             if shift.stopped.is_set() or self._trials[place].finished:
                 return
             self._trials[place] = Trial(place, "running")
-            self.revision += 1
         try:
             if isinstance(whom, str):
                 trial = Trial(place, "failed", problem=whom)
@@ -506,7 +502,6 @@ class Run:
             elif trial.state != "waiting" or not self._trials[place].finished:
                 self._trials[place] = trial
             self._ended.notify_all()
-            self.revision += 1
 
     def _wanted(self, shift: _Shift, trial: Trial) -> bool:
         """Whether this is what becomes of its place: who was stopped may answer late, and be asked anew meanwhile."""
@@ -738,7 +733,6 @@ class Run:
             for call in items(delta.get("tool_calls")):
                 arriving.add(_words(mapping(mapping(call).get("function")).get("arguments")), shown=False)
             arriving.ended |= mapping(choice).get("finish_reason") is not None
-            self.revision += 1
 
     def _client(self, shift: _Shift, endpoint: Endpoint) -> openai.OpenAI:
         with self._lock:
