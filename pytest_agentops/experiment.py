@@ -676,4 +676,4 @@ def first_choice(
 
 def has_user(prompt: Prompt) -> bool:
     """Whether a prompt has a message of the user's, so that nothing need be said after it."""
-    return re.search(r"^[ \t]*user:", prompt.body, re.MULTILINE) is not None
+    return "user" in prompt.roles

@@ -543,8 +543,12 @@ class Run:
         wanted = self.experiment.variants[place.variant].model
         found = self._laboratory.recall.answer(prompt, case, wanted, place.repeat)
         if found is None:
-            why = "" if self.experiment.recorded_only else f"{lacks} is not set" if lacks else "no model was picked"
-            return Trial(place, "failed", problem=f"no recording answers this{f', and {why}' if why else ''}")
+            if self.experiment.recorded_only:
+                why = "\n  to ask a model: turn off “Only recordings”"
+            else:
+                why = f", and {lacks} is not set\n  set it, or" if lacks else ", and no model was picked\n "
+                why += " pick a model that can be asked"
+            return Trial(place, "failed", problem=f"no recording answers this{why}")
         redactor, recording = self._recording(place)
         with watching(recording):
             trace = found.tape.trace()

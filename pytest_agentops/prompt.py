@@ -138,6 +138,21 @@ class Prompt:
             raise self._wrong(("tools",), f"tools must be a list of tools, not {kinds.told(declared)}")
         return tuple(self._tool(given, index) for index, given in enumerate(declared))
 
+    @cached_property
+    def roles(self) -> frozenset[str]:
+        """The roles that its author's markers name, those of included files too."""
+        from pytest_agentops.body import with_roles
+
+        found: set[str] = set()
+
+        def heard(line: str) -> str:
+            found.add(line.strip()[:-1].lower())
+            return line
+
+        for body in (self.body, *self.partials.values()):
+            with_roles(body, heard)
+        return frozenset(found)
+
     @property
     def partials(self) -> Mapping[str, str]:
         """The bodies of the files that it includes, directly or not, by name."""

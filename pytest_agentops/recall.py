@@ -177,10 +177,9 @@ class Recall:
     def _asks_itself(self, render: Render) -> bool:
         """Whether the prompt has a message of the user's of its own, which is then no part of the case."""
         try:
-            messages = self._prompts.at_hand(render.name).messages(**render.inputs)
-        except PromptError:  # It takes other inputs now.
+            return "user" in self._prompts.at_hand(render.name).roles
+        except PromptError:  # It is broken now.
             return False
-        return any(message["role"] == "user" for message in messages)
 
 
 def _conversations(exchanges: Sequence[Exchange]) -> Mapping[str, Sequence[Exchange]]:

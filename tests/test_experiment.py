@@ -25,6 +25,7 @@ from pytest_agentops.experiment import (
     asked,
     estimate,
     first_choice,
+    has_user,
 )
 from pytest_agentops.models import Endpoint, Models, Price
 from pytest_agentops.settings import read_settings
@@ -335,3 +336,15 @@ def test_a_case_of_a_plan_whose_words_are_no_text_is_refused(wrong):
 def test_a_plan_changes_nothing_of_how_a_server_is_asked(name):
     with pytest.raises(ExperimentError, match=f"{name} is not a setting"):
         Experiment((Variant("ask", options={name: {}}),), (Case({}),)).checked()
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [("system:\nBe brief.\n", False), ("USER:\nHi\n", True), ('system:\nBe brief.\n{% include "_ask" %}\n', True),
+     ("system:\n{% raw %}\nuser:\n{% endraw %}\n", False)],
+)  # fmt: skip
+def test_a_prompt_has_a_message_of_the_user_where_its_author_marked_one(tmp_path, body, said):
+    (tmp_path / "_ask.prompty").write_text("user:\nWhy?\n")
+    (tmp_path / "a.prompty").write_text(body)
+
+    assert has_user(PromptRepository(tmp_path)["a"]) is said

@@ -726,7 +726,9 @@ def test_recordings_answer_where_no_model_was_picked_and_say_which(tmp_path):
     known, unknown = run.outcome().trials
 
     assert (known.state, known.text, known.origin) == ("replayed", "It is", "tests/cassettes/test_ask/test_it.yaml")
-    assert (unknown.state, unknown.problem) == ("failed", "no recording answers this, and no model was picked")
+    assert (unknown.state, unknown.problem.splitlines()) == (
+        "failed", ["no recording answers this, and no model was picked", "  pick a model that can be asked"],
+    )  # fmt: skip
     assert len(model.requests) == 1
 
 
@@ -754,7 +756,9 @@ def test_recordings_answer_where_a_key_is_missing(tmp_path, monkeypatch):
         run = house.ended("Is it?", "Else", variants=(Variant("ask"), Variant("ask", "keyed")), recorded_only=False)
 
     assert [trial.state for trial in run.outcome().trials] == ["replayed", "failed", "failed", "failed"]
-    assert run.outcome().trials[3].problem == "no recording answers this, and NO_SUCH_KEY is not set"
+    assert run.outcome().trials[3].problem == (
+        "no recording answers this, and NO_SUCH_KEY is not set\n  set it, or pick a model that can be asked"
+    )
 
 
 def test_a_prompt_that_was_changed_has_no_recorded_answer(tmp_path):
@@ -764,7 +768,7 @@ def test_a_prompt_that_was_changed_has_no_recorded_answer(tmp_path):
         edited = Variant("ask", source=PROMPT.replace("{{ question }}", "Now: {{ question }}"))
         run = house.ended("Is it?", variants=(edited,), recorded_only=True)
 
-    assert run.outcome().trials[0].problem == "no recording answers this"
+    assert run.outcome().trials[0].problem.startswith("no recording answers this\n  to ask a model")
 
 
 def test_an_older_version_is_answered_by_the_recordings_of_its_time(tmp_path):
